@@ -1,0 +1,198 @@
+//! The maps, and the tables of `lb_ebpf` over them.
+//!
+//! All but the log are pinned by name by the daemon, and outlive it.
+
+use aya_ebpf::Global;
+use aya_ebpf::bindings::{
+    BPF_F_MMAPABLE, BPF_FIB_LKUP_RET_FRAG_NEEDED, BPF_FIB_LKUP_RET_NO_NEIGH,
+    BPF_FIB_LKUP_RET_SUCCESS, bpf_fib_lookup as FibLookup, xdp_md,
+};
+use aya_ebpf::btf_maps::{Array, HashMap, PerCpuArray};
+use aya_ebpf::helpers::{bpf_fib_lookup, bpf_ktime_get_coarse_ns};
+use aya_ebpf::macros::btf_map;
+use lb_ebpf::abi::{
+    Addr4, Backend, BackendId, Budget, Flow, FlowKey, Reverse, ReverseKey, Service, ServiceKey,
+    Slot, Tracking, Traffic, capacity, slot_pairs,
+};
+use lb_ebpf::reason::Reason;
+use lb_ebpf::tables::{RecordKind, Route, Tables};
+
+#[btf_map]
+static SERVICES: HashMap<ServiceKey, Service, { capacity::SERVICES }> = HashMap::new();
+#[btf_map]
+static REVERSE: HashMap<ReverseKey, Reverse, { capacity::BACKENDS }> = HashMap::new();
+#[btf_map]
+static BACKENDS: Array<Backend, { capacity::BACKENDS }> = Array::new();
+/// Two slots an element, because the kernel rounds elements up to 8 bytes.
+#[btf_map]
+static SLOTS: Array<
+    [Slot; 2],
+    { capacity::SERVICES * slot_pairs(capacity::SLOTS_PER_SERVICE) },
+    { BPF_F_MMAPABLE as usize },
+> = Array::new();
+#[btf_map]
+static FLOWS: HashMap<FlowKey, Flow, { capacity::FLOWS }> = HashMap::new();
+#[btf_map]
+static BACKEND_TRAFFIC: PerCpuArray<Traffic, { capacity::BACKENDS }> = PerCpuArray::new();
+/// Read and written by userspace only; here so that it is created and pinned with the others.
+#[btf_map]
+static RETIRED_TRAFFIC: Array<Traffic, { capacity::SERVICES }> = Array::new();
+#[btf_map]
+static REASONS: PerCpuArray<u64, { Reason::ALL.len() }> = PerCpuArray::new();
+#[btf_map]
+static TRACKING: PerCpuArray<u64, { Tracking::ALL.len() }> = PerCpuArray::new();
+/// One for each [`RecordKind`].
+#[btf_map]
+static BUDGETS: PerCpuArray<Budget, 2> = PerCpuArray::new();
+
+/// How many flows of each kind one CPU may record in a second. Set at load.
+#[unsafe(no_mangle)]
+static RECORDS_PER_SECOND: Global<u32> = Global::new(10_000);
+
+const AF_INET: u8 = 2;
+const NANOS_PER_MILLI: u64 = 1_000_000;
+
+/// Counts a verdict.
+#[inline(always)]
+pub(crate) fn count_reason(reason: Reason) {
+    add_one(REASONS.get_ptr_mut(reason as u32));
+}
+
+#[inline(always)]
+fn add_one(counter: Option<*mut u64>) {
+    if let Some(counter) = counter {
+        // SAFETY: the pointer is to this CPU's element, which no other program run touches now.
+        unsafe { *counter += 1 };
+    }
+}
+
+/// The maps, as they are when a packet arrives.
+pub(crate) struct Maps {
+    context: *mut xdp_md,
+}
+
+impl Maps {
+    /// # Safety
+    ///
+    /// `context` must be what the kernel passed to the program.
+    pub(crate) const unsafe fn new(context: *mut xdp_md) -> Self {
+        Self { context }
+    }
+}
+
+impl Tables for Maps {
+    #[inline(always)]
+    fn service(&self, key: &ServiceKey) -> Option<Service> {
+        // SAFETY: services are replaced only by userspace; a copy is taken at once.
+        unsafe { SERVICES.get(key).copied() }
+    }
+
+    #[inline(always)]
+    fn slot(&self, index: u32) -> Option<Slot> {
+        let pair = SLOTS.get(index / 2)?;
+        Some(if index % 2 == 0 { pair[0] } else { pair[1] })
+    }
+
+    #[inline(always)]
+    fn backend(&self, id: BackendId) -> Option<&Backend> {
+        BACKENDS.get(u32::from(id))
+    }
+
+    #[inline(always)]
+    fn reverse(&self, key: &ReverseKey) -> Option<Reverse> {
+        // SAFETY: as for services.
+        unsafe { REVERSE.get(key).copied() }
+    }
+
+    #[inline(always)]
+    fn flow(&self, key: &FlowKey) -> Option<Flow> {
+        // SAFETY: a record may be replaced meanwhile by another CPU; both are 8 bytes, read at
+        // once, and either is right.
+        unsafe { FLOWS.get(key).copied() }
+    }
+
+    #[inline(always)]
+    fn record(&self, key: &FlowKey, flow: Flow) -> bool {
+        FLOWS.insert(key, flow, 0).is_ok()
+    }
+
+    #[inline(always)]
+    fn may_record(&self, kind: RecordKind) -> bool {
+        let Some(budget) = BUDGETS.get_ptr_mut(kind as u32) else {
+            return false;
+        };
+        // SAFETY: the pointer is to this CPU's element.
+        let budget = unsafe { &mut *budget };
+        let second = self.now_ms() / 1_000;
+        if budget.second != second {
+            *budget = Budget { second, used: 0 };
+        }
+        if budget.used >= RECORDS_PER_SECOND.load() {
+            return false;
+        }
+        budget.used += 1;
+        true
+    }
+
+    #[inline(always)]
+    fn track(&self, what: Tracking) {
+        add_one(TRACKING.get_ptr_mut(what as u32));
+    }
+
+    #[inline(always)]
+    fn now_ms(&self) -> u32 {
+        // SAFETY: the helper has no preconditions.
+        (unsafe { bpf_ktime_get_coarse_ns() } / NANOS_PER_MILLI) as u32
+    }
+
+    #[inline(always)]
+    fn route(&self, source: Addr4, destination: Addr4, bytes: u16) -> Route {
+        // SAFETY: plain data for which zero is valid.
+        let mut query: FibLookup = unsafe { core::mem::zeroed() };
+        query.family = AF_INET;
+        query.l4_protocol = lb_ebpf::abi::proto::TCP;
+        query.__bindgen_anon_1.tot_len = bytes;
+        query.__bindgen_anon_3.ipv4_src = u32::from_ne_bytes(source);
+        query.__bindgen_anon_4.ipv4_dst = u32::from_ne_bytes(destination);
+        // SAFETY: the context is the kernel's, and the query is as long as said.
+        let answer = unsafe {
+            query.ifindex = (*self.context).ingress_ifindex;
+            bpf_fib_lookup(
+                self.context.cast(),
+                (&raw mut query).cast(),
+                size_of::<FibLookup>() as i32,
+                0,
+            )
+        };
+        match answer as u32 {
+            BPF_FIB_LKUP_RET_SUCCESS => Route::Via {
+                ifindex: query.ifindex,
+                next_hop: query.dmac,
+                source: query.smac,
+            },
+            BPF_FIB_LKUP_RET_NO_NEIGH | BPF_FIB_LKUP_RET_FRAG_NEEDED => Route::Stack,
+            _ => Route::NotForwarded,
+        }
+    }
+
+    #[inline(always)]
+    fn count_in(&self, backend: BackendId, bytes: u16, is_syn: bool) {
+        if let Some(traffic) = BACKEND_TRAFFIC.get_ptr_mut(u32::from(backend)) {
+            // SAFETY: the pointer is to this CPU's element.
+            let traffic = unsafe { &mut *traffic };
+            traffic.packets_in += 1;
+            traffic.bytes_in += u64::from(bytes);
+            traffic.connections += u64::from(is_syn);
+        }
+    }
+
+    #[inline(always)]
+    fn count_out(&self, backend: BackendId, bytes: u16) {
+        if let Some(traffic) = BACKEND_TRAFFIC.get_ptr_mut(u32::from(backend)) {
+            // SAFETY: the pointer is to this CPU's element.
+            let traffic = unsafe { &mut *traffic };
+            traffic.packets_out += 1;
+            traffic.bytes_out += u64::from(bytes);
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! Why a packet was treated as it was, and what is done with it: one enum, one mapping.
+
+/// The verdict on a packet. Each has a counter, at its index in `REASONS`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[repr(u32)]
+pub enum Reason {
+    /// Sent to a backend.
+    ToBackend = 0,
+    /// Sent to a client.
+    ToClient = 1,
+    /// Rewritten for the client, then left to the stack to find the neighbour.
+    ToClientByStack = 2,
+    /// Neither for a service nor from a backend.
+    NotOurs = 3,
+    /// Not IPv4.
+    NotIpv4 = 4,
+    /// IPv4, but not TCP.
+    NotTcp = 5,
+    /// A fragment: without its ports nobody can say whose it is.
+    Fragment = 6,
+    /// From a backend, but for this host itself or for nobody we can reach.
+    NotForwarded = 7,
+    /// Shorter than an Ethernet header.
+    Runt = 8,
+    /// The IPv4 header contradicts itself or the frame.
+    BadIpv4 = 9,
+    /// The TCP header contradicts itself or the packet.
+    BadTcp = 10,
+    /// The packet may not be forwarded any further.
+    TtlExceeded = 11,
+    /// The service has no backend.
+    NoBackend = 12,
+}
+
+/// What the driver does with a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// To the network stack.
+    Pass,
+    /// Nowhere.
+    Drop,
+    /// Out of an interface.
+    Forward,
+}
+
+impl Reason {
+    /// Every reason, in the order of its index.
+    pub const ALL: [Self; 13] = [
+        Self::ToBackend,
+        Self::ToClient,
+        Self::ToClientByStack,
+        Self::NotOurs,
+        Self::NotIpv4,
+        Self::NotTcp,
+        Self::Fragment,
+        Self::NotForwarded,
+        Self::Runt,
+        Self::BadIpv4,
+        Self::BadTcp,
+        Self::TtlExceeded,
+        Self::NoBackend,
+    ];
+
+    /// What is done with such a packet.
+    ///
+    /// What cannot be ours goes to the stack as if we were not there. What is ours, or is so
+    /// broken that no host would want it, is dropped.
+    #[must_use]
+    pub const fn action(self) -> Action {
+        match self {
+            Self::ToBackend | Self::ToClient => Action::Forward,
+            Self::ToClientByStack
+            | Self::NotOurs
+            | Self::NotIpv4
+            | Self::NotTcp
+            | Self::Fragment
+            | Self::NotForwarded => Action::Pass,
+            Self::Runt | Self::BadIpv4 | Self::BadTcp | Self::TtlExceeded | Self::NoBackend => {
+                Action::Drop
+            }
+        }
+    }
+
+    /// The counter's name in status, metrics and documentation.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::ToBackend => "to_backend",
+            Self::ToClient => "to_client",
+            Self::ToClientByStack => "to_client_by_stack",
+            Self::NotOurs => "not_ours",
+            Self::NotIpv4 => "not_ipv4",
+            Self::NotTcp => "not_tcp",
+            Self::Fragment => "fragment",
+            Self::NotForwarded => "not_forwarded",
+            Self::Runt => "runt",
+            Self::BadIpv4 => "bad_ipv4",
+            Self::BadTcp => "bad_tcp",
+            Self::TtlExceeded => "ttl_exceeded",
+            Self::NoBackend => "no_backend",
+        }
+    }
+
+    /// The counter, explained to an operator.
+    #[must_use]
+    pub const fn explanation(self) -> &'static str {
+        match self {
+            Self::ToBackend => "sent to a backend",
+            Self::ToClient => "sent back to a client",
+            Self::ToClientByStack => {
+                "sent back to a client by the stack: neighbour unknown, or too large"
+            }
+            Self::NotOurs => "passed: neither for a service nor from a backend",
+            Self::NotIpv4 => "passed: not IPv4",
+            Self::NotTcp => "passed: IPv4, but not TCP",
+            Self::Fragment => "passed: a fragment, which does not say whose it is",
+            Self::NotForwarded => "passed: from a backend, for this host or without a route",
+            Self::Runt => "dropped: shorter than an Ethernet header",
+            Self::BadIpv4 => "dropped: the IPv4 header contradicts itself or the frame",
+            Self::BadTcp => "dropped: the TCP header contradicts itself or the packet",
+            Self::TtlExceeded => "dropped: time to live exceeded",
+            Self::NoBackend => "dropped: the service has no backend",
+        }
+    }
+}

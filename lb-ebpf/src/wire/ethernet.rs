@@ -1,0 +1,42 @@
+//! Ethernet II.
+
+use super::{field, set_field};
+use crate::abi::Mac;
+
+/// Values of the EtherType field.
+pub mod ethertype {
+    /// IPv4 (RFC 894).
+    pub const IPV4: u16 = 0x0800;
+}
+
+/// An Ethernet header.
+pub struct Ethernet<'a>(pub &'a mut [u8; Ethernet::LEN]);
+
+impl Ethernet<'_> {
+    /// Bytes of the header.
+    pub const LEN: usize = 14;
+    const DESTINATION: usize = 0;
+    const SOURCE: usize = 6;
+    const TYPE: usize = 12;
+
+    /// What the frame carries.
+    #[inline(always)]
+    #[must_use]
+    pub fn ethertype(&self) -> u16 {
+        u16::from_be_bytes(field::<2>(self.0, Self::TYPE))
+    }
+
+    /// Whether the frame is for a group of hosts, or for all.
+    #[inline(always)]
+    #[must_use]
+    pub fn is_group(&self) -> bool {
+        self.0[Self::DESTINATION] & 1 != 0
+    }
+
+    /// Addresses the frame.
+    #[inline(always)]
+    pub fn set_addresses(&mut self, destination: Mac, source: Mac) {
+        set_field(self.0, Self::DESTINATION, destination);
+        set_field(self.0, Self::SOURCE, source);
+    }
+}
