@@ -1,0 +1,3 @@
+//! The API: JSON over HTTP on a Unix socket.
+
+pub mod types;

@@ -1,0 +1,228 @@
+//! What goes over the API. `lbctl --json` prints these as they are.
+
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// `GET /v1/status`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    /// Version of lbd.
+    pub version: String,
+    /// The revision of the configuration: grows with every change.
+    pub revision: u64,
+    /// Seconds since lbd started.
+    pub uptime_s: u64,
+    /// What an operator should know and mend. Empty if all is well.
+    pub alarms: Vec<String>,
+    /// The interfaces the program is attached to.
+    pub interfaces: Vec<Interface>,
+    /// The services.
+    pub services: Vec<Service>,
+    /// Recorded flows.
+    pub flows: Flows,
+}
+
+/// An interface.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Interface {
+    /// Its name.
+    pub name: String,
+    /// Its number.
+    pub ifindex: u32,
+    /// `native` or `generic`.
+    pub mode: String,
+}
+
+/// Recorded flows, as of the last sweep.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Flows {
+    /// How many there are.
+    pub recorded: u64,
+    /// How many there can be.
+    pub capacity: u64,
+}
+
+/// `GET /v1/services`, `GET /v1/services/{name}`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Service {
+    /// Its name.
+    pub name: String,
+    /// `192.0.2.10:80/tcp`
+    pub vip: String,
+    /// Slots of its table, by state.
+    pub slots: Slots,
+    /// How its backends are checked, in words.
+    pub check: String,
+    /// Its backends.
+    pub backends: Vec<Backend>,
+}
+
+/// The slots of a service, by state.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Slots {
+    /// All of them.
+    pub total: u32,
+    /// Answered without looking anything up.
+    pub clean: u32,
+    /// Changed lately: new connections are recorded.
+    pub dirty: u32,
+    /// Changed a while ago: recorded connections are looked up.
+    pub settled: u32,
+    /// Without a backend.
+    pub empty: u32,
+}
+
+/// A backend.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Backend {
+    /// The service's name.
+    pub service: String,
+    /// Its name.
+    pub name: String,
+    /// `10.0.2.11:8080`
+    pub address: String,
+    /// Its share, relative to the others'.
+    pub weight: u16,
+    /// `ready`, `drain`, or `removing`.
+    pub admin: String,
+    /// `init`, `up`, `down`, or `unresolved` (no route, or no answer to ARP).
+    pub operational: String,
+    /// Why it is what it is, in words.
+    pub reason: String,
+    /// Seconds since its operational state changed.
+    pub since_s: u64,
+    /// Slots it takes new connections for.
+    pub slots: u32,
+    /// Slots that still name it, for older connections.
+    pub draining_slots: u32,
+    /// Flows recorded for it.
+    pub recorded_flows: u64,
+}
+
+/// `GET /v1/stats`: counters since the maps were made.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Stats {
+    /// Nanoseconds of the monotonic clock when they were read.
+    pub at_ns: u64,
+    /// Per service.
+    pub services: BTreeMap<String, Traffic>,
+    /// Per backend, as `www/web1`.
+    pub backends: BTreeMap<String, Traffic>,
+    /// Packets per verdict.
+    pub reasons: BTreeMap<String, u64>,
+    /// What was done with the flow table.
+    pub tracking: BTreeMap<String, u64>,
+}
+
+/// Traffic of a service or backend.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Traffic {
+    /// Packets from clients.
+    pub packets_in: u64,
+    /// Their bytes.
+    pub bytes_in: u64,
+    /// Packets to clients.
+    pub packets_out: u64,
+    /// Their bytes.
+    pub bytes_out: u64,
+    /// Connection attempts (SYNs).
+    pub connections: u64,
+}
+
+/// `POST /v1/services`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NewService {
+    /// Its name.
+    pub name: String,
+    /// `192.0.2.10:80/tcp`
+    pub vip: String,
+    /// Slots of its table.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slots: Option<u32>,
+    /// How its backends are checked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub check: Option<Check>,
+}
+
+/// `PATCH /v1/services/{name}`
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ServicePatch {
+    /// How its backends are checked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub check: Option<Check>,
+}
+
+/// A health check, as in the configuration file.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Check {
+    /// `tcp`, `http` or `none`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// For `http`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+    /// For `http`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
+    /// For `http`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expect: Option<u16>,
+    /// As `2s`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub interval: Option<String>,
+    /// As `1s`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<String>,
+    /// Successes until up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rise: Option<u32>,
+    /// Failures until down.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fall: Option<u32>,
+}
+
+/// `POST /v1/services/{service}/backends`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NewBackend {
+    /// Its name.
+    pub name: String,
+    /// `10.0.2.11:8080`
+    pub address: String,
+    /// Its share; 1 if not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weight: Option<u16>,
+}
+
+/// `PATCH /v1/services/{service}/backends/{name}`
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BackendPatch {
+    /// Its share.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weight: Option<u16>,
+    /// `ready` or `drain`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub admin: Option<String>,
+}
+
+/// The answer to a change that was made.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Changed {
+    /// The revision that it made.
+    pub revision: u64,
+}
+
+/// The answer to what was refused: `application/problem+json` (RFC 9457).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Problem {
+    /// In a few words.
+    pub title: String,
+    /// The HTTP status.
+    pub status: u16,
+    /// What was wrong, and what would be right.
+    pub detail: String,
+}

@@ -1,0 +1,154 @@
+//! The configuration as the rest of the program knows it: valid by construction.
+//!
+//! Only [`super::parse`] and [`super::change`] make these, and they refuse what contradicts itself.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::SocketAddrV4;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// All that `lbd` is told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// Names of the interfaces that the program is attached to.
+    pub interfaces: Vec<String>,
+    /// Where the API is served.
+    pub socket: PathBuf,
+    /// Where changes made by CLI are kept.
+    pub state_dir: PathBuf,
+    /// Where maps and links are pinned; on a BPF file system.
+    pub bpffs: PathBuf,
+    /// How long a connection may be silent before it may be forgotten.
+    pub idle_timeout: Duration,
+    /// Sizes of the maps, and the rate at which flows are recorded.
+    pub limits: Limits,
+    /// The services, by name.
+    pub services: BTreeMap<Name, Service>,
+}
+
+/// Sizes of the maps. They take effect when the maps are made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Services.
+    pub services: u32,
+    /// Backends of all services together.
+    pub backends: u32,
+    /// Recorded flows.
+    pub flows: u32,
+    /// Flows of a kind that each CPU may record in a second.
+    pub records_per_second: u32,
+}
+
+/// The name of a service or backend: 1 to 63 letters, digits, `-`, `_` or `.`, the first of them
+/// a letter or digit.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Name(pub(super) String);
+
+/// A backend of a service, written `www/web1`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct BackendRef {
+    /// The service.
+    pub service: Name,
+    /// The backend.
+    pub backend: Name,
+}
+
+/// A virtual address that clients connect to, and the backends that serve it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Service {
+    /// The address and port clients connect to. TCP: `192.0.2.10:80/tcp`.
+    pub vip: SocketAddrV4,
+    /// Slots of its table: a prime.
+    pub slots: u32,
+    /// How its backends are checked.
+    pub check: Check,
+    /// Its backends, by name.
+    pub backends: BTreeMap<Name, Backend>,
+}
+
+/// A server of a service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Backend {
+    /// Where it listens.
+    pub address: SocketAddrV4,
+    /// Its share, relative to the others': 1 to 1000.
+    pub weight: u16,
+    /// What the operator wants of it.
+    pub admin: Admin,
+}
+
+/// What the operator wants of a backend.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Admin {
+    /// It serves, if it is healthy.
+    #[default]
+    Ready,
+    /// It finishes the connections it has, and gets no new ones.
+    Drain,
+}
+
+/// How a service's backends are checked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Check {
+    /// What is asked.
+    pub probe: Probe,
+    /// From the beginning of one probe to that of the next.
+    pub interval: Duration,
+    /// How long a probe may take. At most the interval.
+    pub timeout: Duration,
+    /// Probes that must succeed in a row before a backend that was down is up.
+    pub rise: u32,
+    /// Probes that must fail in a row before a backend that was up is down.
+    pub fall: u32,
+}
+
+/// What a health check asks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Probe {
+    /// Nothing: the backend counts as up.
+    None,
+    /// Whether a TCP connection can be made.
+    Tcp,
+    /// Whether `GET path` is answered with the expected status.
+    Http {
+        /// The path, beginning with `/`.
+        path: String,
+        /// The `Host` header; the backend's address if not given.
+        host: Option<String>,
+        /// The status that is expected.
+        expect: u16,
+    },
+}
+
+impl Default for Check {
+    fn default() -> Self {
+        Self {
+            probe: Probe::Tcp,
+            interval: Duration::from_secs(2),
+            timeout: Duration::from_secs(1),
+            rise: 2,
+            fall: 3,
+        }
+    }
+}
+
+impl Name {
+    /// The name as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Display for BackendRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.service, self.backend)
+    }
+}

@@ -1,0 +1,1 @@
+//! When a backend is up or down.

@@ -1,0 +1,3 @@
+//! Protocol machines: told the time, they return what to do.
+
+pub mod health;

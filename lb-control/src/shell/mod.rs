@@ -1,0 +1,4 @@
+//! Sockets, timers and netlink: what the pure parts are connected to the world with.
+
+pub mod health;
+pub mod next_hop;
