@@ -41,7 +41,6 @@ fn build() -> Result<(), String> {
         "cargo:rerun-if-env-changed={}",
         ebpf_toolchain::RUSTC_VARIABLE
     );
-    println!("cargo:rerun-if-env-changed=PATH");
 
     match ebpf_toolchain::find(&workspace) {
         Some(toolchain) => {

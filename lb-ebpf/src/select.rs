@@ -45,6 +45,7 @@ pub fn select<'t, T: Tables>(
         SlotState::Settled(owner) => recorded(tables, flow, kind).unwrap_or(owner),
         SlotState::Dirty { current, previous } => match recorded(tables, flow, kind) {
             Some(backend) => backend,
+            None if current == 0 && matches!(kind, SegmentKind::Open) => return None,
             None => assign(tables, flow, kind, current, previous),
         },
     };

@@ -24,9 +24,10 @@ pub enum SlotState {
     Empty,
     /// `{a, a}`: everything goes to a; nothing is looked up or recorded.
     Clean(BackendId),
-    /// `{b, a}`: new connections go to b and are recorded. Unrecorded ones belong to a.
+    /// `{b, a}`: new connections go to b and are recorded. Unrecorded ones belong to a. There may be
+    /// no b: when every backend drains.
     Dirty {
-        /// Takes new connections.
+        /// Takes new connections; 0 if nobody does.
         current: BackendId,
         /// Keeps the ones that are older than every change since the slot was last clean.
         previous: BackendId,
@@ -64,7 +65,7 @@ impl Slot {
     #[must_use]
     pub const fn state(self) -> SlotState {
         match (self.current, self.previous) {
-            (0, _) => SlotState::Empty,
+            (0, 0) => SlotState::Empty,
             (current, 0) => SlotState::Settled(current),
             (current, previous) if current == previous => SlotState::Clean(current),
             (current, previous) => SlotState::Dirty { current, previous },

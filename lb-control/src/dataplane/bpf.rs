@@ -1,0 +1,158 @@
+//! The few bpf(2) commands that aya does not wrap.
+
+use super::Error;
+use bytemuck::{Pod, Zeroable};
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+const BPF_PROG_TEST_RUN: libc::c_long = 10;
+const BPF_MAP_LOOKUP_BATCH: libc::c_long = 24;
+
+/// Elements asked for at once.
+const BATCH: usize = 16_384;
+
+/// The part of `union bpf_attr` that the batch commands use.
+#[derive(Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
+struct BatchAttr {
+    in_batch: u64,
+    out_batch: u64,
+    keys: u64,
+    values: u64,
+    count: u32,
+    map_fd: u32,
+    elem_flags: u64,
+    flags: u64,
+}
+
+/// The part of `union bpf_attr` that a test run uses.
+#[derive(Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
+struct TestRunAttr {
+    prog_fd: u32,
+    retval: u32,
+    data_size_in: u32,
+    data_size_out: u32,
+    data_in: u64,
+    data_out: u64,
+    repeat: u32,
+    duration: u32,
+    ctx_size_in: u32,
+    ctx_size_out: u32,
+    ctx_in: u64,
+    ctx_out: u64,
+    flags: u32,
+    cpu: u32,
+    batch_size: u32,
+    pad: u32,
+}
+
+/// `struct xdp_md`, as far as a test run may set it.
+#[derive(Clone, Copy, Default, Pod, Zeroable)]
+#[repr(C)]
+struct XdpMd {
+    data: u32,
+    data_end: u32,
+    data_meta: u32,
+    ingress_ifindex: u32,
+    rx_queue_index: u32,
+    egress_ifindex: u32,
+}
+
+/// What a program did with a frame.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TestRun {
+    /// What it returned: an XDP action.
+    pub action: u32,
+    /// The frame afterwards.
+    pub frame: Vec<u8>,
+    /// How long it took, in nanoseconds, as the kernel measured it.
+    pub duration_ns: u32,
+}
+
+fn bpf<T: Pod>(command: libc::c_long, attr: &mut T) -> io::Result<()> {
+    // SAFETY: `attr` is as long as said, and its pointers are to live buffers of its makers.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_bpf,
+            command,
+            std::ptr::from_mut(attr),
+            size_of::<T>(),
+        )
+    };
+    if result < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(())
+    }
+}
+
+/// Runs a loaded XDP program once on `frame`, as if it had come in by `ingress` (0: by loopback).
+pub fn test_run(program: BorrowedFd<'_>, frame: &[u8], ingress: u32) -> Result<TestRun, Error> {
+    let mut out = vec![0u8; frame.len() + 512];
+    let context = XdpMd {
+        data_end: u32::try_from(frame.len()).unwrap_or(u32::MAX),
+        ingress_ifindex: ingress,
+        ..XdpMd::default()
+    };
+    let mut attr = TestRunAttr {
+        prog_fd: program.as_raw_fd().cast_unsigned(),
+        data_size_in: context.data_end,
+        data_size_out: u32::try_from(out.len()).unwrap_or(u32::MAX),
+        data_in: frame.as_ptr() as u64,
+        data_out: out.as_mut_ptr() as u64,
+        repeat: 1,
+        ..TestRunAttr::zeroed()
+    };
+    if ingress != 0 {
+        attr.ctx_in = (&raw const context) as u64;
+        attr.ctx_size_in = size_of::<XdpMd>() as u32;
+    }
+    bpf(BPF_PROG_TEST_RUN, &mut attr).map_err(|error| Error::new("test-run the program", error))?;
+    out.truncate(attr.data_size_out as usize);
+    Ok(TestRun {
+        action: attr.retval,
+        frame: out,
+        duration_ns: attr.duration,
+    })
+}
+
+/// All entries of a hash map.
+pub(super) fn entries<K: Pod, V: Pod>(map: BorrowedFd<'_>) -> io::Result<Vec<(K, V)>> {
+    let mut keys = vec![K::zeroed(); BATCH];
+    let mut values = vec![V::zeroed(); BATCH];
+    let mut all = Vec::new();
+    // A hash map's position is a bucket number.
+    let mut position = 0u32;
+    let mut first = true;
+    loop {
+        let mut next = 0u32;
+        let mut attr = BatchAttr {
+            in_batch: if first {
+                0
+            } else {
+                (&raw const position) as u64
+            },
+            out_batch: (&raw mut next) as u64,
+            keys: keys.as_mut_ptr() as u64,
+            values: values.as_mut_ptr() as u64,
+            count: BATCH as u32,
+            map_fd: map.as_raw_fd().cast_unsigned(),
+            elem_flags: 0,
+            flags: 0,
+        };
+        let result = bpf(BPF_MAP_LOOKUP_BATCH, &mut attr);
+        let end = match result {
+            Ok(()) => false,
+            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => true,
+            Err(error) => return Err(error),
+        };
+        let count = attr.count as usize;
+        all.extend(keys.iter().copied().zip(values.iter().copied()).take(count));
+        if end {
+            return Ok(all);
+        }
+        position = next;
+        first = false;
+    }
+}
