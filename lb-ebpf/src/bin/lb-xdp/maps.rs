@@ -11,8 +11,8 @@ use aya_ebpf::btf_maps::{Array, HashMap, PerCpuArray};
 use aya_ebpf::helpers::{bpf_fib_lookup, bpf_ktime_get_coarse_ns};
 use aya_ebpf::macros::btf_map;
 use lb_ebpf::abi::{
-    Addr4, Backend, BackendId, Budget, Flow, FlowKey, Reverse, ReverseKey, Service, ServiceKey,
-    Slot, Tracking, Traffic, capacity, slot_pairs,
+    Addr4, Backend, BackendId, Budget, Flow, FlowKey, Mac, Reverse, ReverseKey, Service,
+    ServiceKey, Slot, Tracking, Traffic, capacity, slot_pairs,
 };
 use lb_ebpf::reason::Reason;
 use lb_ebpf::tables::{RecordKind, Route, Tables};
@@ -64,6 +64,23 @@ fn add_one(counter: Option<*mut u64>) {
         // SAFETY: the pointer is to this CPU's element, which no other program run touches now.
         unsafe { *counter += 1 };
     }
+}
+
+/// Reads an address that lies at an even place on the stack. The verifier wants accesses to the
+/// stack aligned, and the compiler would take four bytes at once.
+#[inline(always)]
+fn mac_on_stack(mac: &Mac) -> Mac {
+    let words = core::ptr::from_ref(mac).cast::<u16>();
+    // SAFETY: both addresses are at even offsets of a structure aligned to 4; `query` lives on.
+    let [a, b, c] = unsafe {
+        [
+            words.read_volatile(),
+            words.add(1).read_volatile(),
+            words.add(2).read_volatile(),
+        ]
+    };
+    let ([a0, a1], [b0, b1], [c0, c1]) = (a.to_ne_bytes(), b.to_ne_bytes(), c.to_ne_bytes());
+    [a0, a1, b0, b1, c0, c1]
 }
 
 /// The maps, as they are when a packet arrives.
@@ -167,8 +184,8 @@ impl Tables for Maps {
         match answer as u32 {
             BPF_FIB_LKUP_RET_SUCCESS => Route::Via {
                 ifindex: query.ifindex,
-                next_hop: query.dmac,
-                source: query.smac,
+                next_hop: mac_on_stack(&query.dmac),
+                source: mac_on_stack(&query.smac),
             },
             BPF_FIB_LKUP_RET_NO_NEIGH | BPF_FIB_LKUP_RET_FRAG_NEEDED => Route::Stack,
             _ => Route::NotForwarded,
