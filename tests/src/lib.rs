@@ -1,1 +1,16 @@
-//! The kit.
+//! The kit that tests and demos stand on: a laboratory of network namespaces with a client, a
+//! load balancer and web servers, and what is needed to use it.
+//!
+//! It drives `lbd`, `lbctl` and `webapp` as programs and shares no code with them, so what it
+//! sees is what an operator would see. The machine's own interfaces are never touched.
+
+pub mod http;
+pub mod interrupt;
+pub mod lab;
+pub mod layout;
+pub mod lbd_config;
+pub mod netns;
+mod offload;
+mod process;
+mod topology;
+pub mod wait;

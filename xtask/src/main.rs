@@ -1,2 +1,57 @@
-//! Placeholder.
-fn main() {}
+//! Headgate's tasks: `cargo xtask setup`, `test`, `demo`, `lab` and `bench`.
+
+use std::path::{Path, PathBuf};
+
+use clap::Parser;
+
+mod bench;
+mod demo;
+#[allow(
+    dead_code,
+    reason = "shared with lb-control/build.rs, which alone builds the object"
+)]
+mod ebpf_toolchain;
+mod lab;
+mod programs;
+mod setup;
+mod test;
+
+/// Headgate's development tasks
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+enum Task {
+    /// Install what building and testing needs; does nothing when it is all there
+    Setup(setup::Args),
+    /// Check formatting, lints and tests
+    Test(test::Args),
+    /// Show a load balancer at work in a lab network
+    Demo(demo::Args),
+    /// Raise, inspect or remove the lab network
+    Lab(lab::Args),
+    /// Measure the packet path
+    Bench(bench::Args),
+}
+
+fn main() -> anyhow::Result<()> {
+    match Task::parse() {
+        Task::Setup(args) => setup::run(args),
+        Task::Test(args) => test::run(args),
+        Task::Demo(args) => demo::run(args),
+        Task::Lab(args) => lab::run(args),
+        Task::Bench(args) => bench::run(args),
+    }
+}
+
+/// The root of the workspace, wherever the task was called from.
+fn workspace() -> PathBuf {
+    let xtask = Path::new(env!("CARGO_MANIFEST_DIR"));
+    xtask.parent().unwrap_or(xtask).to_owned()
+}
+
+/// Cargo as the user called it.
+fn cargo() -> std::process::Command {
+    let program = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut command = std::process::Command::new(program);
+    command.current_dir(workspace());
+    command
+}

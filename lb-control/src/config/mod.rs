@@ -1,5 +1,19 @@
 //! What the operator wants: the file, and the changes made by CLI.
 
+pub mod change;
 mod model;
+pub mod overlay;
+pub mod parse;
+mod raw;
+pub mod store;
+mod text;
+mod validate;
+mod values;
 
 pub use model::*;
+pub use overlay::Overlay;
+pub use parse::{ParseError, parse};
+pub use text::{InvalidText, format_vip, parse_vip};
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,6 @@
 //! The configuration as the rest of the program knows it: valid by construction.
 //!
-//! Only [`super::parse`] and [`super::change`] make these, and they refuse what contradicts itself.
+//! Only [`mod@super::parse`] and [`super::change`] make these, and they refuse what contradicts itself.
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -1,5 +1,429 @@
-//! The one task that owns the state.
+//! The one task that owns the state: it hears of changes, health and ways, and makes the tables
+//! follow.
 
 mod request;
+mod status;
 
 pub use request::{Change, Handle, Refusal, Request};
+
+use crate::config::{BackendRef, Config, Name, Overlay, change, store};
+use crate::dataplane::{Attachment, Dataplane, Tables};
+use crate::desired::{self, World, sweep};
+use crate::reconcile;
+use crate::shell::health::{Checker, HealthEvent, Target};
+use crate::shell::next_hop::{NextHopEvent, Resolver};
+use anyhow::Context as _;
+use lb_ebpf::abi::{BackendId, Tracking};
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
+use std::time::{Duration, Instant};
+use tokio::sync::mpsc;
+
+/// What came of a backend's checks, for people.
+#[derive(Clone, Debug)]
+struct Health {
+    reason: String,
+    since: Instant,
+}
+
+/// What the daemon hears from.
+#[derive(Debug)]
+pub struct Inputs {
+    /// Questions and changes.
+    pub requests: mpsc::Receiver<Request>,
+    /// Results of health checks.
+    pub health: mpsc::Receiver<HealthEvent>,
+    /// Ways to backends.
+    pub next_hops: mpsc::Receiver<NextHopEvent>,
+    /// A new configuration file.
+    pub reloads: mpsc::Receiver<Config>,
+}
+
+/// What the daemon tells what it is interested in.
+#[derive(Debug)]
+pub struct Watchers {
+    /// Checks health.
+    pub checker: Checker,
+    /// Resolves ways.
+    pub resolver: Resolver,
+}
+
+/// The owner of the state.
+pub struct Daemon<D> {
+    dataplane: D,
+    watchers: Watchers,
+    attachments: Vec<Attachment>,
+    started: Instant,
+    revision: u64,
+    /// The configuration file.
+    base: Config,
+    /// The file, and what was changed by CLI.
+    running: Config,
+    warnings: Vec<String>,
+    world: World,
+    health: BTreeMap<BackendRef, Health>,
+    unreachable: BTreeMap<Ipv4Addr, String>,
+    /// What the tables hold, as far as we know.
+    tables: Tables,
+    ids: BTreeMap<BackendRef, BackendId>,
+    kept: BTreeSet<Name>,
+    dirty: sweep::DirtySince,
+    recorded: BTreeMap<BackendId, u64>,
+    refused: u64,
+    failure: Option<String>,
+}
+
+impl<D: Dataplane> Daemon<D> {
+    /// Takes over what the dataplane holds, and makes it what the configuration wants.
+    pub fn start(
+        base: Config,
+        dataplane: D,
+        watchers: Watchers,
+        secret: [u64; 2],
+    ) -> anyhow::Result<Self> {
+        let mut warnings = Vec::new();
+        let running = match store::load(&base.state_dir)? {
+            Some(overlay) => {
+                let (running, misfits) = overlay.apply(&base);
+                warnings = misfits;
+                running
+            }
+            None => base.clone(),
+        };
+        let tables = dataplane.read().context("read what an earlier lbd left")?;
+        let mut daemon = Self {
+            dataplane,
+            watchers,
+            attachments: Vec::new(),
+            started: Instant::now(),
+            revision: 1,
+            base,
+            running,
+            warnings,
+            world: World {
+                secret,
+                ..World::default()
+            },
+            health: BTreeMap::new(),
+            unreachable: BTreeMap::new(),
+            tables,
+            ids: BTreeMap::new(),
+            kept: BTreeSet::new(),
+            dirty: sweep::DirtySince::default(),
+            recorded: BTreeMap::new(),
+            refused: 0,
+            failure: None,
+        };
+        daemon.adopt_health();
+        daemon.reconcile(&daemon.running.clone())?;
+        daemon.watch();
+        Ok(daemon)
+    }
+
+    /// Says what the program was attached to.
+    pub fn attached(&mut self, attachments: Vec<Attachment>) {
+        self.attachments = attachments;
+    }
+
+    /// Backends that have slots served until now, and go on until a check says otherwise.
+    fn adopt_health(&mut self) {
+        for (name, service) in &self.running.services {
+            let key = desired::service_key(service.vip);
+            let Some(known) = self.tables.services.get(&key) else {
+                continue;
+            };
+            let slots = self.tables.slots.get(&known.id).into_iter().flatten();
+            let owners: BTreeSet<BackendId> = slots.map(|slot| slot.current).collect();
+            for (backend_name, backend) in &service.backends {
+                let serves = self.tables.backends.iter().any(|(id, b)| {
+                    b.service == known.id
+                        && b.addr == backend.address.ip().octets()
+                        && b.port == backend.address.port().to_be_bytes()
+                        && owners.contains(id)
+                });
+                if serves {
+                    let backend = BackendRef {
+                        service: name.clone(),
+                        backend: backend_name.clone(),
+                    };
+                    let reason = "it served when lbd was started".to_owned();
+                    self.health.insert(
+                        backend.clone(),
+                        Health {
+                            reason,
+                            since: Instant::now(),
+                        },
+                    );
+                    self.world.up.insert(backend, true);
+                }
+            }
+        }
+    }
+
+    /// Runs until `stop`. What the tables hold stays: traffic goes on without us.
+    pub async fn run(&mut self, mut inputs: Inputs, stop: impl Future<Output = ()>) {
+        let period = (self.running.idle_timeout / 10)
+            .clamp(Duration::from_millis(100), Duration::from_secs(10));
+        let mut sweeps = tokio::time::interval(period);
+        sweeps.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        tokio::pin!(stop);
+        loop {
+            tokio::select! {
+                () = &mut stop => return,
+                Some(request) = inputs.requests.recv() => self.answer(request),
+                Some(event) = inputs.health.recv() => self.on_health(event),
+                Some(event) = inputs.next_hops.recv() => self.on_next_hop(event),
+                Some(config) = inputs.reloads.recv() => self.reload(config),
+                _ = sweeps.tick() => self.sweep(),
+            }
+        }
+    }
+
+    fn answer(&mut self, request: Request) {
+        // Whoever asked may be gone: then the answer goes nowhere.
+        match request {
+            Request::Status(reply) => drop(reply.send(self.status())),
+            Request::Stats(reply) => {
+                let stats = self
+                    .stats()
+                    .map_err(|error| Refusal::Failed(chain(&error.into())));
+                drop(reply.send(stats));
+            }
+            Request::Change {
+                change,
+                if_revision,
+                reply,
+            } => {
+                let result = self.change(&change, if_revision);
+                match &result {
+                    Ok(revision) => tracing::info!(?change, revision, "changed"),
+                    Err(refusal) => tracing::info!(?change, %refusal, "refused a change"),
+                }
+                drop(reply.send(result));
+            }
+        }
+    }
+
+    fn change(&mut self, wanted: &Change, if_revision: Option<u64>) -> Result<u64, Refusal> {
+        if let Some(expected) = if_revision.filter(|expected| *expected != self.revision) {
+            return Err(Refusal::Conflict {
+                expected,
+                actual: self.revision,
+            });
+        }
+        let next = change::apply(&self.running, wanted)?;
+        if let Change::RemoveBackend {
+            backend,
+            force: true,
+        } = wanted
+            && let Some(id) = self.ids.get(backend)
+        {
+            self.world.cut.insert(*id);
+        }
+        // Whatever is refused is refused before anything is kept or done.
+        desired::desired(&next, &self.world, &self.tables)
+            .map_err(|full| Refusal::Invalid(full.to_string()))?;
+        store::save(&self.base.state_dir, &Overlay::between(&self.base, &next))
+            .map_err(|error| Refusal::Failed(chain(&error)))?;
+        let result = self.reconcile(&next);
+        self.accept(next);
+        result.map_err(|error| Refusal::Failed(chain(&error)))?;
+        Ok(self.revision)
+    }
+
+    fn reload(&mut self, base: Config) {
+        let (next, misfits) = Overlay::between(&self.base, &self.running).apply(&base);
+        match desired::desired(&next, &self.world, &self.tables) {
+            Err(full) => tracing::error!(%full, "the new configuration does not fit: kept the old"),
+            Ok(_) => {
+                self.base = base;
+                self.warnings = misfits;
+                if let Err(error) = self.reconcile(&next) {
+                    tracing::error!(
+                        error = chain(&error),
+                        "could not apply the new configuration"
+                    );
+                }
+                self.accept(next);
+                tracing::info!(revision = self.revision, "reloaded the configuration");
+            }
+        }
+    }
+
+    /// Makes `config` the running one.
+    fn accept(&mut self, config: Config) {
+        self.running = config;
+        self.revision += 1;
+        let known: BTreeSet<BackendRef> = self.ids.keys().cloned().collect();
+        self.health.retain(|backend, _| known.contains(backend));
+        self.world.up.retain(|backend, _| known.contains(backend));
+        self.watch();
+    }
+
+    /// Tells the watchers what is of interest.
+    fn watch(&self) {
+        let mut targets = BTreeMap::new();
+        let mut addresses = BTreeSet::new();
+        for (name, service) in &self.running.services {
+            for (backend_name, backend) in &service.backends {
+                let backend_ref = BackendRef {
+                    service: name.clone(),
+                    backend: backend_name.clone(),
+                };
+                let up = self.world.up.get(&backend_ref).copied();
+                targets.insert(
+                    backend_ref,
+                    Target {
+                        address: backend.address,
+                        check: service.check.clone(),
+                        up,
+                    },
+                );
+                addresses.insert(*backend.address.ip());
+            }
+        }
+        self.watchers.checker.set_targets(targets);
+        self.watchers.resolver.set_targets(addresses);
+    }
+
+    fn on_health(&mut self, event: HealthEvent) {
+        let current = self.running.services.get(&event.backend.service);
+        let current = current.and_then(|service| service.backends.get(&event.backend.backend));
+        if current.is_none_or(|backend| backend.address != event.address) {
+            return;
+        }
+        let before = self.world.up.insert(event.backend.clone(), event.up);
+        let since = match self.health.get(&event.backend) {
+            Some(health) if before == Some(event.up) => health.since,
+            _ => {
+                let state = if event.up { "up" } else { "down" };
+                tracing::info!(backend = %event.backend, reason = event.reason, "backend is {state}");
+                Instant::now()
+            }
+        };
+        self.health.insert(
+            event.backend,
+            Health {
+                reason: event.reason,
+                since,
+            },
+        );
+        self.follow();
+    }
+
+    fn on_next_hop(&mut self, event: NextHopEvent) {
+        match event.next_hop {
+            Ok(next_hop) => {
+                tracing::info!(address = %event.address, ?next_hop, "resolved");
+                self.unreachable.remove(&event.address);
+                self.world.next_hops.insert(event.address, next_hop);
+            }
+            Err(reason) => {
+                tracing::warn!(address = %event.address, reason, "not resolved");
+                self.unreachable.insert(event.address, reason);
+                self.world.next_hops.remove(&event.address);
+            }
+        }
+        self.follow();
+    }
+
+    /// Makes the tables follow the world; a failure is kept for the status and tried again.
+    fn follow(&mut self) {
+        let config = self.running.clone();
+        if let Err(error) = self.reconcile(&config) {
+            tracing::error!(error = chain(&error), "could not write the tables");
+        }
+    }
+
+    fn reconcile(&mut self, config: &Config) -> anyhow::Result<()> {
+        let desired = desired::desired(config, &self.world, &self.tables)?;
+        for service in desired.kept.difference(&self.kept) {
+            tracing::error!(%service, "no backend is up: kept the last ones");
+        }
+        self.kept = desired.kept;
+        self.ids = desired.ids;
+        self.world.last_ids = desired.last_ids;
+        self.apply(desired.tables)
+    }
+
+    /// Writes what differs. After a failure the tables are read again, so that the next attempt
+    /// starts from what they hold.
+    fn apply(&mut self, wanted: Tables) -> anyhow::Result<()> {
+        let steps = reconcile::plan(&self.tables, &wanted);
+        match reconcile::apply(&mut self.dataplane, &steps) {
+            Ok(()) => {
+                self.tables = wanted;
+                self.failure = None;
+                Ok(())
+            }
+            Err(error) => {
+                if let Ok(tables) = self.dataplane.read() {
+                    self.tables = tables;
+                }
+                let error = anyhow::Error::new(error);
+                self.failure = Some(chain(&error));
+                Err(error)
+            }
+        }
+    }
+
+    fn sweep(&mut self) {
+        if let Err(error) = self.try_sweep() {
+            tracing::error!(error = chain(&error), "could not sweep the tables");
+            self.failure = Some(chain(&error));
+        }
+    }
+
+    fn try_sweep(&mut self) -> anyhow::Result<()> {
+        // What somebody else wrote is seen, and overwritten, here.
+        let found = self.dataplane.read()?;
+        if found != self.tables {
+            tracing::warn!("the tables are not what they were left: mending them");
+            self.tables = found;
+        }
+        let config = self.running.clone();
+        self.reconcile(&config)?;
+
+        let tracking = self.dataplane.tracking()?;
+        let count = |what: Tracking| tracking.get(what as usize).copied().unwrap_or(0);
+        let refused = count(Tracking::RefusedRate) + count(Tracking::RefusedFull);
+        let now_ms = now_ms()?;
+        self.dirty
+            .update(&self.tables, now_ms, refused != self.refused);
+        self.refused = refused;
+
+        let flows = self.dataplane.flows()?;
+        let configured = self.ids.values().copied().collect();
+        let idle_ms = u32::try_from(self.running.idle_timeout.as_millis()).unwrap_or(u32::MAX);
+        let swept = sweep::sweep(
+            &self.tables,
+            &flows,
+            &self.dirty,
+            &configured,
+            (now_ms, idle_ms),
+        );
+        for key in &swept.expired {
+            self.dataplane.remove_flow(key)?;
+        }
+        self.recorded = swept.recorded;
+        self.apply(swept.tables)?;
+        let services: BTreeSet<_> = self.tables.services.values().map(|s| s.id).collect();
+        for (id, service) in swept.free {
+            let service = services.contains(&service).then_some(service);
+            self.dataplane.retire(id, service)?;
+            self.world.cut.remove(&id);
+        }
+        Ok(())
+    }
+}
+
+/// The program's clock: milliseconds since boot, modulo 2³².
+fn now_ms() -> anyhow::Result<u32> {
+    let now = nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC_COARSE)?;
+    Ok((now.tv_sec().cast_unsigned() * 1_000 + now.tv_nsec().cast_unsigned() / 1_000_000) as u32)
+}
+
+/// An error with all that caused it.
+fn chain(error: &anyhow::Error) -> String {
+    format!("{error:#}")
+}

@@ -8,6 +8,7 @@
 mod ids;
 pub mod maglev;
 pub mod slots;
+pub mod sweep;
 #[cfg(test)]
 mod tests;
 

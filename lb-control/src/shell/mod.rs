@@ -1,4 +1,6 @@
 //! Sockets, timers and netlink: what the pure parts are connected to the world with.
 
 pub mod health;
+pub mod host;
 pub mod next_hop;
+pub mod secret;

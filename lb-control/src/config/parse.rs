@@ -1,0 +1,311 @@
+//! Reads the configuration file.
+
+use super::model::{Admin, Backend, BackendRef, Check, Config, Limits, Name, Service};
+use super::text::parse_vip;
+use super::validate::{self, About};
+use super::{raw, values};
+use lb_ebpf::abi::capacity;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::ops::{Range, RangeInclusive};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use toml::Spanned;
+
+const SOCKET: &str = "/run/headgate/lbd.sock";
+const STATE_DIR: &str = "/var/lib/headgate";
+const BPFFS: &str = "/sys/fs/bpf/headgate";
+const IDLE_TIMEOUT: Duration = Duration::from_secs(300);
+const RECORDS_PER_SECOND: u32 = 10_000;
+
+/// The longest name of an interface: `IFNAMSIZ` without the terminating zero.
+const INTERFACE_MAX: usize = 15;
+
+/// Ids are 16 bits wide.
+const SERVICES: RangeInclusive<i64> = 1..=65_535;
+const BACKENDS: RangeInclusive<i64> = 2..=65_535;
+const FLOWS: RangeInclusive<i64> = 1..=16_777_216;
+const RECORDS: RangeInclusive<i64> = 1..=100_000_000;
+
+/// What is wrong with the file, where, and what would be right.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub struct ParseError {
+    /// The file.
+    pub file: PathBuf,
+    /// Line and column, from 1, if it can be said.
+    pub place: Option<(usize, usize)>,
+    /// What is wrong, and what would be right.
+    pub message: String,
+}
+
+impl fmt::Display for ParseError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:", self.file.display())?;
+        if let Some((line, column)) = self.place {
+            write!(f, "{line}:{column}:")?;
+        }
+        write!(f, " {}", self.message)
+    }
+}
+
+/// Reads a configuration. `file` is for messages only.
+///
+/// # Errors
+///
+/// The first thing that is wrong with it.
+pub fn parse(text: &str, file: &Path) -> Result<Config, ParseError> {
+    read(text).map_err(|fault| ParseError {
+        file: file.to_owned(),
+        place: fault.span.map(|span| place(text, span.start)),
+        message: fault.message,
+    })
+}
+
+struct Fault {
+    span: Option<Range<usize>>,
+    message: String,
+}
+
+fn place(text: &str, offset: usize) -> (usize, usize) {
+    let before = text.get(..offset).unwrap_or(text);
+    let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
+    let line = before.matches('\n').count() + 1;
+    let column = before.get(line_start..).unwrap_or("").chars().count() + 1;
+    (line, column)
+}
+
+/// Judges a value; if it is refused, says where it is.
+fn judge<T, V>(
+    value: &Spanned<V>,
+    judgement: impl FnOnce(&V) -> Result<T, String>,
+) -> Result<T, Fault> {
+    judgement(value.get_ref()).map_err(|message| Fault {
+        span: Some(value.span()),
+        message,
+    })
+}
+
+fn judge_or<T, V>(
+    value: Option<&Spanned<V>>,
+    default: T,
+    judgement: impl FnOnce(&V) -> Result<T, String>,
+) -> Result<T, Fault> {
+    value.map_or(Ok(default), |value| judge(value, judgement))
+}
+
+fn read(text: &str) -> Result<Config, Fault> {
+    let raw: raw::Config = toml::from_str(text).map_err(|error| Fault {
+        span: error.span(),
+        message: explain(error.message()),
+    })?;
+    let mut config = Config {
+        interfaces: interfaces(&raw.interfaces)?,
+        socket: path(raw.socket.as_ref(), "socket", SOCKET)?,
+        state_dir: path(raw.state_dir.as_ref(), "state_dir", STATE_DIR)?,
+        bpffs: path(raw.bpffs.as_ref(), "bpffs", BPFFS)?,
+        idle_timeout: judge_or(raw.idle_timeout.as_ref(), IDLE_TIMEOUT, |text| {
+            values::duration("idle_timeout", text, &values::IDLE_TIMEOUT)
+        })?,
+        limits: limits(&raw.limits)?,
+        services: BTreeMap::new(),
+    };
+    for service in &raw.service {
+        add_service(&mut config, service)?;
+    }
+    Ok(config)
+}
+
+/// Adds a suggestion to what the TOML parser says of an unknown key.
+fn explain(message: &str) -> String {
+    let message = message.trim_end();
+    let Some(rest) = message.strip_prefix("unknown field `") else {
+        return message.to_owned();
+    };
+    let mut quoted = rest.split('`');
+    let unknown = quoted.next().unwrap_or("");
+    let known: Vec<&str> = quoted.skip(1).step_by(2).collect();
+    let suggestion = values::did_you_mean(unknown, known.iter().copied());
+    format!(
+        "unknown key {unknown:?}{suggestion} (known here: {})",
+        known.join(", ")
+    )
+}
+
+fn interfaces(raw: &Spanned<Vec<Spanned<String>>>) -> Result<Vec<String>, Fault> {
+    judge(raw, |names| {
+        if names.is_empty() {
+            Err("at least one interface is needed, as interfaces = [\"eth0\"]".to_owned())
+        } else {
+            Ok(())
+        }
+    })?;
+    let mut interfaces: Vec<String> = Vec::new();
+    for name in raw.get_ref() {
+        let name = judge(name, |name| {
+            let fits = !name.is_empty()
+                && name.len() <= INTERFACE_MAX
+                && !matches!(name.as_str(), "." | "..")
+                && !name.contains(|each: char| {
+                    each == '/' || each == ':' || each.is_whitespace() || each.is_control()
+                });
+            if !fits {
+                Err(format!(
+                    "{name:?} is not the name of an interface: 1 to {INTERFACE_MAX} characters, \
+                     without spaces, '/' and ':'"
+                ))
+            } else if interfaces.contains(name) {
+                Err(format!("interface {name} is named twice: once is enough"))
+            } else {
+                Ok(name.clone())
+            }
+        })?;
+        interfaces.push(name);
+    }
+    Ok(interfaces)
+}
+
+fn path(raw: Option<&Spanned<String>>, key: &str, default: &str) -> Result<PathBuf, Fault> {
+    judge_or(raw, PathBuf::from(default), |text| {
+        let path = PathBuf::from(text);
+        if path.is_absolute() {
+            Ok(path)
+        } else {
+            Err(format!(
+                "{key} must be an absolute path, as {default}, not {text:?}"
+            ))
+        }
+    })
+}
+
+fn limits(raw: &raw::Limits) -> Result<Limits, Fault> {
+    let limit = |raw: &Option<Spanned<i64>>, key, default, range| {
+        judge_or(raw.as_ref(), default, |value| {
+            values::within(key, *value, range)
+        })
+    };
+    Ok(Limits {
+        services: limit(
+            &raw.services,
+            "services",
+            default(capacity::SERVICES),
+            &SERVICES,
+        )?,
+        backends: limit(
+            &raw.backends,
+            "backends",
+            default(capacity::BACKENDS),
+            &BACKENDS,
+        )?,
+        flows: limit(&raw.flows, "flows", default(capacity::FLOWS), &FLOWS)?,
+        records_per_second: limit(
+            &raw.records_per_second,
+            "records_per_second",
+            RECORDS_PER_SECOND,
+            &RECORDS,
+        )?,
+    })
+}
+
+fn default(capacity: usize) -> u32 {
+    u32::try_from(capacity).unwrap_or(u32::MAX)
+}
+
+fn add_service(config: &mut Config, raw: &raw::Service) -> Result<(), Fault> {
+    let name: Name = judge(&raw.name, |text| {
+        text.parse().map_err(|error| format!("{error}"))
+    })?;
+    only(raw.mode.as_ref(), "mode", "nat")?;
+    only(raw.scheduler.as_ref(), "scheduler", "maglev")?;
+    let service = Service {
+        vip: judge(&raw.vip, |text| {
+            parse_vip(text).map_err(|error| error.to_string())
+        })?,
+        slots: judge_or(
+            raw.slots.as_ref(),
+            default(capacity::SLOTS_PER_SERVICE),
+            |value| values::slots(*value),
+        )?,
+        check: match &raw.check {
+            Some(raw) => check(raw)?,
+            None => Check::default(),
+        },
+        backends: BTreeMap::new(),
+    };
+    validate::add_service(config, &name, service)
+        .map_err(|misfit| fault(misfit, &raw.name, &raw.vip))?;
+    for backend in &raw.backend {
+        add_backend(config, &name, backend)?;
+    }
+    Ok(())
+}
+
+fn add_backend(config: &mut Config, service: &Name, raw: &raw::Backend) -> Result<(), Fault> {
+    let name = BackendRef {
+        service: service.clone(),
+        backend: judge(&raw.name, |text| {
+            text.parse().map_err(|error| format!("{error}"))
+        })?,
+    };
+    let backend = Backend {
+        address: judge(&raw.address, |text| values::backend_address(text))?,
+        weight: judge_or(raw.weight.as_ref(), 1, |value| values::weight(*value))?,
+        admin: judge_or(raw.state.as_ref(), Admin::Ready, |text| values::admin(text))?,
+    };
+    validate::add_backend(config, &name, backend)
+        .map_err(|misfit| fault(misfit, &raw.name, &raw.address))
+}
+
+fn fault(misfit: validate::Misfit, name: &Spanned<String>, address: &Spanned<String>) -> Fault {
+    let place = match misfit.about {
+        About::Name | About::Count => name,
+        About::Address => address,
+    };
+    Fault {
+        span: Some(place.span()),
+        message: misfit.message,
+    }
+}
+
+fn only(raw: Option<&Spanned<String>>, key: &str, choice: &str) -> Result<(), Fault> {
+    judge_or(raw, (), |text| {
+        if text == choice {
+            Ok(())
+        } else {
+            Err(format!(
+                "{key} {text:?} is not in this release: {choice:?} is the only one"
+            ))
+        }
+    })
+}
+
+fn check(raw: &raw::Check) -> Result<Check, Fault> {
+    fn text(value: &Option<Spanned<String>>) -> Option<&str> {
+        value.as_ref().map(|value| value.get_ref().as_str())
+    }
+    fn number(value: &Option<Spanned<i64>>) -> Option<i64> {
+        value.as_ref().map(|value| *value.get_ref())
+    }
+    let written = values::CheckText {
+        kind: text(&raw.kind),
+        path: text(&raw.path),
+        host: text(&raw.host),
+        expect: number(&raw.expect),
+        interval: text(&raw.interval),
+        timeout: text(&raw.timeout),
+        rise: number(&raw.rise),
+        fall: number(&raw.fall),
+    };
+    written.check().map_err(|fault| Fault {
+        span: match fault.key {
+            "type" => raw.kind.as_ref().map(Spanned::span),
+            "path" => raw.path.as_ref().map(Spanned::span),
+            "host" => raw.host.as_ref().map(Spanned::span),
+            "expect" => raw.expect.as_ref().map(Spanned::span),
+            "interval" => raw.interval.as_ref().map(Spanned::span),
+            "timeout" => raw.timeout.as_ref().map(Spanned::span),
+            "rise" => raw.rise.as_ref().map(Spanned::span),
+            _ => raw.fall.as_ref().map(Spanned::span),
+        },
+        message: fault.message,
+    })
+}

@@ -1,0 +1,254 @@
+//! What the daemon tells about itself.
+
+use super::Daemon;
+use crate::api::types::{self, Flows, Slots, Stats, Status};
+use crate::config::{Admin, Backend, BackendRef, Check, Name, Probe, Service};
+use crate::dataplane::{Dataplane, Error};
+use crate::desired;
+use lb_ebpf::abi::{BackendId, ServiceId, Slot, SlotState, Tracking, Traffic};
+use lb_ebpf::reason::Reason;
+use std::collections::BTreeMap;
+
+impl<D: Dataplane> Daemon<D> {
+    pub(super) fn status(&self) -> Status {
+        let services: Vec<_> = self
+            .running
+            .services
+            .iter()
+            .map(|(name, service)| self.service(name, service))
+            .collect();
+        Status {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            revision: self.revision,
+            uptime_s: self.started.elapsed().as_secs(),
+            alarms: self.alarms(&services),
+            interfaces: self.attachments.iter().map(interface).collect(),
+            services,
+            flows: Flows {
+                recorded: self.recorded.values().sum(),
+                capacity: u64::from(self.running.limits.flows),
+            },
+        }
+    }
+
+    fn alarms(&self, services: &[types::Service]) -> Vec<String> {
+        let mut alarms: Vec<String> = self.failure.iter().cloned().collect();
+        alarms.extend(self.warnings.iter().cloned());
+        for service in &self.kept {
+            alarms.push(format!(
+                "{service}: no backend is up; the last ones are kept"
+            ));
+        }
+        for service in services.iter().filter(|service| service.slots.empty > 0) {
+            alarms.push(format!("{}: no backend takes connections", service.name));
+        }
+        alarms
+    }
+
+    fn service(&self, name: &Name, service: &Service) -> types::Service {
+        let known = self.tables.services.get(&desired::service_key(service.vip));
+        let id = known.map(|service| service.id);
+        let slots = id
+            .and_then(|id| self.tables.slots.get(&id))
+            .map_or(&[][..], Vec::as_slice);
+        let owned = owned(slots);
+        let mut backends: Vec<_> = service
+            .backends
+            .iter()
+            .map(|(backend, config)| self.backend((name, backend), config, &owned))
+            .collect();
+        backends.extend(self.leaving(name, id, &owned));
+        types::Service {
+            name: name.to_string(),
+            vip: format!("{}/tcp", service.vip),
+            slots: by_state(slots),
+            check: describe(&service.check),
+            backends,
+        }
+    }
+
+    fn backend(
+        &self,
+        (service, name): (&Name, &Name),
+        config: &Backend,
+        owned: &Owned,
+    ) -> types::Backend {
+        let backend = BackendRef {
+            service: service.clone(),
+            backend: name.clone(),
+        };
+        let id = self.ids.get(&backend).copied().unwrap_or(0);
+        let health = self.health.get(&backend);
+        let unreachable = self.unreachable.get(config.address.ip());
+        let (operational, reason) = match (unreachable, self.world.up.get(&backend)) {
+            (Some(reason), _) => ("unresolved", reason.clone()),
+            (None, Some(up)) => (
+                if *up { "up" } else { "down" },
+                health.map_or_else(String::new, |health| health.reason.clone()),
+            ),
+            (None, None) => ("init", "not checked yet".to_owned()),
+        };
+        let (slots, draining_slots) = owned.of(id);
+        types::Backend {
+            service: service.to_string(),
+            name: name.to_string(),
+            address: config.address.to_string(),
+            weight: config.weight,
+            admin: match config.admin {
+                Admin::Ready => "ready",
+                Admin::Drain => "drain",
+            }
+            .to_owned(),
+            operational: operational.to_owned(),
+            reason,
+            since_s: health.map_or(0, |health| health.since.elapsed().as_secs()),
+            slots,
+            draining_slots,
+            recorded_flows: self.recorded.get(&id).copied().unwrap_or(0),
+        }
+    }
+
+    /// Backends that left the configuration, and finish their connections.
+    fn leaving(&self, service: &Name, id: Option<ServiceId>, owned: &Owned) -> Vec<types::Backend> {
+        let configured: Vec<BackendId> = self.ids.values().copied().collect();
+        let backends = self.tables.backends.iter();
+        backends
+            .filter(|(backend, entry)| Some(entry.service) == id && !configured.contains(backend))
+            .map(|(backend, entry)| {
+                let address = format!(
+                    "{}:{}",
+                    std::net::Ipv4Addr::from(entry.addr),
+                    u16::from_be_bytes(entry.port)
+                );
+                let (slots, draining_slots) = owned.of(*backend);
+                types::Backend {
+                    service: service.to_string(),
+                    name: address.clone(),
+                    address,
+                    weight: 0,
+                    admin: "removing".to_owned(),
+                    operational: if entry.is_alive() { "up" } else { "down" }.to_owned(),
+                    reason: "removed; its connections finish".to_owned(),
+                    since_s: 0,
+                    slots,
+                    draining_slots,
+                    recorded_flows: self.recorded.get(backend).copied().unwrap_or(0),
+                }
+            })
+            .collect()
+    }
+
+    pub(super) fn stats(&self) -> Result<Stats, Error> {
+        let mut services = BTreeMap::new();
+        let mut backends = BTreeMap::new();
+        for (name, service) in &self.running.services {
+            let key = desired::service_key(service.vip);
+            let Some(known) = self.tables.services.get(&key) else {
+                continue;
+            };
+            let mut total = self.dataplane.retired(known.id)?;
+            for (id, entry) in &self.tables.backends {
+                if entry.service == known.id {
+                    total += self.dataplane.traffic(*id)?;
+                }
+            }
+            services.insert(name.to_string(), traffic(total));
+        }
+        for (backend, id) in &self.ids {
+            backends.insert(backend.to_string(), traffic(self.dataplane.traffic(*id)?));
+        }
+        let reasons = Reason::ALL.iter().map(|reason| reason.name().to_owned());
+        let tracking = Tracking::ALL.iter().map(|what| what.name().to_owned());
+        Ok(Stats {
+            at_ns: monotonic_ns(),
+            services,
+            backends,
+            reasons: reasons.zip(self.dataplane.reasons()?).collect(),
+            tracking: tracking.zip(self.dataplane.tracking()?).collect(),
+        })
+    }
+}
+
+fn monotonic_ns() -> u64 {
+    nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC).map_or(0, |now| {
+        now.tv_sec().cast_unsigned() * 1_000_000_000 + now.tv_nsec().cast_unsigned()
+    })
+}
+
+fn interface(attachment: &crate::dataplane::Attachment) -> types::Interface {
+    types::Interface {
+        name: attachment.interface.clone(),
+        ifindex: nix::net::if_::if_nametoindex(attachment.interface.as_str()).unwrap_or(0),
+        mode: attachment.mode.to_string(),
+    }
+}
+
+const fn traffic(traffic: Traffic) -> types::Traffic {
+    let Traffic {
+        packets_in,
+        bytes_in,
+        packets_out,
+        bytes_out,
+        connections,
+    } = traffic;
+    types::Traffic {
+        packets_in,
+        bytes_in,
+        packets_out,
+        bytes_out,
+        connections,
+    }
+}
+
+/// For how many slots each backend takes new connections, and keeps older ones.
+struct Owned(BTreeMap<BackendId, (u32, u32)>);
+
+impl Owned {
+    fn of(&self, id: BackendId) -> (u32, u32) {
+        self.0.get(&id).copied().unwrap_or((0, 0))
+    }
+}
+
+fn owned(slots: &[Slot]) -> Owned {
+    let mut owned: BTreeMap<BackendId, (u32, u32)> = BTreeMap::new();
+    for slot in slots {
+        owned.entry(slot.current).or_default().0 += 1;
+        if slot.previous != slot.current {
+            owned.entry(slot.previous).or_default().1 += 1;
+        }
+    }
+    owned.remove(&0);
+    Owned(owned)
+}
+
+fn by_state(slots: &[Slot]) -> Slots {
+    let mut count = Slots {
+        total: slots.len() as u32,
+        ..Slots::default()
+    };
+    for slot in slots {
+        let state = match slot.state() {
+            SlotState::Empty => &mut count.empty,
+            SlotState::Clean(_) => &mut count.clean,
+            SlotState::Dirty { .. } => &mut count.dirty,
+            SlotState::Settled(_) => &mut count.settled,
+        };
+        *state += 1;
+    }
+    count
+}
+
+fn describe(check: &Check) -> String {
+    let probe = match &check.probe {
+        Probe::None => return "none".to_owned(),
+        Probe::Tcp => "TCP connect".to_owned(),
+        Probe::Http { path, expect, .. } => format!("GET {path}, {expect} expected"),
+    };
+    format!(
+        "{probe}, every {}, time-out {}, rise {}, fall {}",
+        humantime::format_duration(check.interval),
+        humantime::format_duration(check.timeout),
+        check.rise,
+        check.fall
+    )
+}

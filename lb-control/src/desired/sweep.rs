@@ -1,0 +1,157 @@
+//! What time does to the tables: recorded flows expire, changed slots come to rest, and ids of
+//! backends that left become free. Pure: told the flows and the time, it says what to do.
+
+use super::slots;
+use crate::dataplane::Tables;
+use lb_ebpf::abi::{
+    Backend, BackendId, Flow, FlowKey, FlowPhase, Service, ServiceId, Slot, SlotState,
+};
+use lb_ebpf::hash;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+/// How long a connection that was only asked for is remembered: a little longer than the longest
+/// pause between retransmissions of a SYN (64 s on Linux).
+const OPENING_MS: u32 = 70_000;
+
+/// Since when slots are dirty, in the program's milliseconds.
+#[derive(Clone, Debug, Default)]
+pub struct DirtySince(HashMap<(ServiceId, u32), u32>);
+
+/// What is to be done.
+#[derive(Clone, Debug, Default)]
+pub struct Swept {
+    /// Flows to forget.
+    pub expired: Vec<FlowKey>,
+    /// The tables, with slots at rest and without backends that nothing names any more.
+    pub tables: Tables,
+    /// Backends that nothing names any more, and their services.
+    pub free: Vec<(BackendId, ServiceId)>,
+    /// Living recorded flows per backend.
+    pub recorded: BTreeMap<BackendId, u64>,
+}
+
+impl DirtySince {
+    /// Notes which slots are dirty now. Those that were keep their time, unless `restart`: when
+    /// flows could not be recorded, nobody knows whether every living one is.
+    pub fn update(&mut self, tables: &Tables, now_ms: u32, restart: bool) {
+        let mut next = HashMap::new();
+        for (&service, slots) in &tables.slots {
+            for (index, slot) in (0u32..).zip(slots) {
+                if matches!(slot.state(), SlotState::Dirty { .. }) {
+                    let since = self.0.get(&(service, index)).filter(|_| !restart);
+                    next.insert((service, index), since.copied().unwrap_or(now_ms));
+                }
+            }
+        }
+        self.0 = next;
+    }
+
+    fn since(&self, service: ServiceId, index: u32) -> Option<u32> {
+        self.0.get(&(service, index)).copied()
+    }
+}
+
+/// Works out what to do. `configured` are the backends that stay even if nothing names them.
+#[must_use]
+pub fn sweep(
+    tables: &Tables,
+    flows: &[(FlowKey, Flow)],
+    dirty: &DirtySince,
+    configured: &BTreeSet<BackendId>,
+    (now_ms, idle_ms): (u32, u32),
+) -> Swept {
+    let services: BTreeMap<ServiceId, &Service> = tables
+        .services
+        .values()
+        .map(|service| (service.id, service))
+        .collect();
+    let mut swept = Swept::default();
+    // Slots with a recorded flow that belongs to someone else than the slot's owner.
+    let mut foreign = BTreeSet::new();
+    for (key, flow) in flows {
+        let Some(service) = services.get(&key.service) else {
+            swept.expired.push(*key);
+            continue;
+        };
+        let alive = tables
+            .backends
+            .get(&flow.backend)
+            .is_some_and(Backend::is_alive);
+        if !alive || flow.idle_ms(now_ms) >= lifetime(flow, idle_ms) {
+            swept.expired.push(*key);
+            continue;
+        }
+        *swept.recorded.entry(flow.backend).or_default() += 1;
+        let hash = hash::keyed(service.hash_key, key.word());
+        let index = hash::slot_of(hash, service.slot_count);
+        let slot = tables
+            .slots
+            .get(&service.id)
+            .and_then(|slots| slots.get(index as usize));
+        if slot.is_some_and(|slot| slot.current != flow.backend) {
+            foreign.insert((service.id, index));
+        }
+    }
+
+    swept.tables = tables.clone();
+    for (&service, slots) in &mut swept.tables.slots {
+        for (index, slot) in (0u32..).zip(slots) {
+            *slot = rest(
+                *slot,
+                dirty.since(service, index),
+                (now_ms, idle_ms),
+                || foreign.contains(&(service, index)),
+            );
+        }
+    }
+    swept.free = unnamed(&swept, configured);
+    for (id, _) in &swept.free {
+        swept.tables.backends.remove(id);
+    }
+    let gone: BTreeSet<BackendId> = swept.free.iter().map(|(id, _)| *id).collect();
+    swept
+        .tables
+        .reverse
+        .retain(|_, reverse| !gone.contains(&reverse.backend));
+    swept
+}
+
+const fn lifetime(flow: &Flow, idle_ms: u32) -> u32 {
+    if flow.phase == FlowPhase::Opening as u16 && OPENING_MS < idle_ms {
+        OPENING_MS
+    } else {
+        idle_ms
+    }
+}
+
+/// One state at a time: between reading the flows and settling a slot another may be recorded, so
+/// a slot that settles now is not cleaned before the next sweep has seen all of them.
+fn rest(
+    slot: Slot,
+    since: Option<u32>,
+    (now_ms, idle_ms): (u32, u32),
+    has_foreign: impl Fn() -> bool,
+) -> Slot {
+    match slot.state() {
+        SlotState::Dirty { .. } => match since {
+            Some(since) if now_ms.wrapping_sub(since) > idle_ms => slots::settle(slot),
+            _ => slot,
+        },
+        SlotState::Settled(_) if !has_foreign() => slots::clean(slot),
+        SlotState::Empty | SlotState::Clean(_) | SlotState::Settled(_) => slot,
+    }
+}
+
+/// Backends that are not configured, and that no slot and no living flow names.
+fn unnamed(swept: &Swept, configured: &BTreeSet<BackendId>) -> Vec<(BackendId, ServiceId)> {
+    let mut named: BTreeSet<BackendId> = swept.recorded.keys().copied().collect();
+    for slot in swept.tables.slots.values().flatten() {
+        named.insert(slot.current);
+        named.insert(slot.previous);
+    }
+    let backends = swept.tables.backends.iter();
+    backends
+        .filter(|(id, _)| !configured.contains(id) && !named.contains(id))
+        .map(|(id, backend)| (*id, backend.service))
+        .collect()
+}

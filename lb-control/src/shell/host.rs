@@ -1,0 +1,50 @@
+//! What the host must be like for packets to get through.
+
+use anyhow::bail;
+use network_interface::{NetworkInterface, NetworkInterfaceConfig as _};
+
+/// Refuses interfaces that do not exist.
+pub fn check_interfaces(wanted: &[String]) -> anyhow::Result<()> {
+    let mut names: Vec<String> = NetworkInterface::show()?
+        .into_iter()
+        .map(|interface| interface.name)
+        .collect();
+    names.sort();
+    names.dedup();
+    for name in wanted {
+        if nix::net::if_::if_nametoindex(name.as_str()).is_err() {
+            bail!(
+                "there is no interface {name}; there are {}",
+                names.join(", ")
+            );
+        }
+    }
+    Ok(())
+}
+
+/// Settings of the kernel that keep packets from getting through, with what to do about them.
+#[must_use]
+pub fn warnings(interfaces: &[String]) -> Vec<String> {
+    let mut warnings = Vec::new();
+    let mut expect = |key: String, wanted: &str, why: &str| {
+        let path = format!("/proc/sys/{}", key.replace('.', "/"));
+        if let Ok(value) = std::fs::read_to_string(path)
+            && value.trim() != wanted
+        {
+            warnings.push(format!("{why}: `sysctl -w {key}={wanted}`"));
+        }
+    };
+    expect(
+        "net.ipv4.ip_forward".to_owned(),
+        "1",
+        "the kernel does not forward, so answers have no route back to clients",
+    );
+    for interface in interfaces {
+        expect(
+            format!("net.ipv4.conf.{interface}.accept_local"),
+            "1",
+            "answers to clients whose hardware address is not known yet get lost",
+        );
+    }
+    warnings
+}

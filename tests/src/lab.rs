@@ -1,0 +1,343 @@
+//! A lab: a client, a load balancer and web servers, each a network namespace, on this machine.
+//!
+//! ```no_run
+//! # fn main() -> anyhow::Result<()> {
+//! # let programs: kit::lab::Programs = todo!();
+//! let mut lab = kit::lab::Lab::builder(programs).webs(2).build()?;
+//! lab.start_web(1)?;
+//! lab.start_lbd()?;
+//! lab.client().run(|| { /* sockets made here are the client's */ })?;
+//! # Ok(())
+//! # }
+//! ```
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::{Command, Output};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+
+use crate::layout::{self, Layout};
+use crate::lbd_config::LbdConfig;
+use crate::netns::Namespace;
+use crate::process::{self, Process};
+use crate::{http, topology, wait};
+
+/// How long a program may take to start or to end.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Where the programs are that run in a lab.
+#[derive(Debug, Clone)]
+pub struct Programs {
+    /// The daemon.
+    pub lbd: PathBuf,
+    /// Its command line client.
+    pub lbctl: PathBuf,
+    /// The web server.
+    pub webapp: PathBuf,
+}
+
+/// What a lab will be like.
+#[derive(Debug)]
+pub struct Builder {
+    programs: Programs,
+    name: Option<String>,
+    webs: u8,
+}
+
+impl Builder {
+    /// Gives the lab a name, instead of one that is unique.
+    #[must_use]
+    pub fn name(mut self, name: &str) -> Self {
+        self.name = Some(name.to_owned());
+        self
+    }
+
+    /// How many web servers there is room for; 2 unless told.
+    #[must_use]
+    pub fn webs(mut self, webs: u8) -> Self {
+        self.webs = webs;
+        self
+    }
+
+    /// Creates namespaces, wires and files. No program is started.
+    pub fn build(self) -> Result<Lab> {
+        let name = self.name.unwrap_or_else(unique_name);
+        let layout = Layout::new(&name, self.webs)?;
+        // The configuration asks for paths that the programs do not create.
+        layout.save()?;
+        // From here on there is something to clean up, which dropping this does.
+        let lab = Lab {
+            config: LbdConfig::of(&layout),
+            webs: (0..self.webs).map(|_| None).collect(),
+            lbd: None,
+            programs: self.programs,
+            keep: false,
+            layout,
+        };
+        lab.write_config()?;
+        fs::create_dir(lab.layout.bpffs())?;
+        fs::create_dir(lab.layout.state_dir())?;
+        mount(
+            Some("bpf"),
+            &lab.layout.bpffs(),
+            Some("bpf"),
+            MsFlags::empty(),
+            None::<&str>,
+        )
+        .context("failed to mount a BPF file system")?;
+        topology::create(&lab.layout)?;
+        Ok(lab)
+    }
+}
+
+fn unique_name() -> String {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let count = COUNT.fetch_add(1, Ordering::Relaxed);
+    format!("t{}_{count}", std::process::id())
+}
+
+/// A lab. Dropping it ends its programs and removes it, unless it is [kept](Lab::keep).
+#[derive(Debug)]
+pub struct Lab {
+    /// What [`write_config`](Lab::write_config) writes.
+    pub config: LbdConfig,
+    layout: Layout,
+    programs: Programs,
+    webs: Vec<Option<Process>>,
+    lbd: Option<Process>,
+    keep: bool,
+}
+
+impl Lab {
+    /// Starts the description of a lab.
+    pub fn builder(programs: Programs) -> Builder {
+        Builder {
+            programs,
+            name: None,
+            webs: 2,
+        }
+    }
+
+    /// All labs that exist, running or left by a crash.
+    pub fn all() -> Result<Vec<Layout>> {
+        Layout::all()
+    }
+
+    /// Removes a lab, whoever made it, and whatever state it is in.
+    pub fn down(name: &str) -> Result<()> {
+        remove(&Layout::load(name)?)
+    }
+
+    /// Leaves the lab as it is, to be removed later by [`Lab::down`].
+    pub fn keep(mut self) {
+        self.keep = true;
+    }
+
+    /// Its names and files.
+    pub fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    /// The programs that it runs.
+    pub fn programs(&self) -> &Programs {
+        &self.programs
+    }
+
+    /// The client's namespace.
+    pub fn client(&self) -> Namespace {
+        self.layout.namespace("client")
+    }
+
+    /// The load balancer's namespace.
+    pub fn lb(&self) -> Namespace {
+        self.layout.namespace("lb")
+    }
+
+    /// The namespace of web server `n`.
+    pub fn web(&self, n: u8) -> Namespace {
+        self.layout.namespace(&layout::web_name(n))
+    }
+
+    /// Starts web server `n`, and waits until it answers.
+    pub fn start_web(&mut self, n: u8) -> Result<()> {
+        let name = layout::web_name(n);
+        let namespace = self.web(n);
+        let mut command = namespace.command(&self.programs.webapp)?;
+        command.args(["web", "--name", &name]);
+        command.args(["--listen", &format!("0.0.0.0:{}", layout::WEB_PORT)]);
+        command.args(["--echo", &format!("0.0.0.0:{}", layout::ECHO_PORT)]);
+        let log = self.layout.log(&name);
+        let slot = self.web_slot(n)?;
+        ensure!(slot.is_none(), "{name} runs already");
+        let process = slot.insert(Process::start(command, &log)?);
+
+        wait::wait_for(PATIENCE, &format!("{name} to answer"), || {
+            if let Some(status) = process.ended()? {
+                bail!("it ended with {status}; see {}", log.display());
+            }
+            let answer = namespace.run(move || {
+                http::get(layout::web_address(n), "/healthz", Duration::from_secs(1))
+            })?;
+            Ok(answer.map(|_| ())?)
+        })
+    }
+
+    /// Starts all web servers.
+    pub fn start_webs(&mut self) -> Result<()> {
+        (1..=self.layout.webs()).try_for_each(|n| self.start_web(n))
+    }
+
+    /// Kills web server `n` with SIGKILL, as a crash would.
+    pub fn stop_web(&mut self, n: u8) -> Result<()> {
+        let process = self.web_slot(n)?.take();
+        process
+            .with_context(|| format!("{} does not run", layout::web_name(n)))?
+            .kill()
+    }
+
+    fn web_slot(&mut self, n: u8) -> Result<&mut Option<Process>> {
+        let slot = usize::from(n)
+            .checked_sub(1)
+            .and_then(|index| self.webs.get_mut(index));
+        slot.with_context(|| format!("there is no {}", layout::web_name(n)))
+    }
+
+    /// Writes the configuration of lbd.
+    pub fn write_config(&self) -> Result<()> {
+        let path = self.layout.config();
+        fs::write(&path, self.config.to_toml(&self.layout))
+            .with_context(|| format!("failed to write {}", path.display()))
+    }
+
+    /// Starts lbd with the configuration as written, and waits until `lbctl status` works.
+    pub fn start_lbd(&mut self) -> Result<()> {
+        ensure!(self.lbd.is_none(), "lbd runs already");
+        let mut command = self.lb().command(&self.programs.lbd)?;
+        command.arg("--config").arg(self.layout.config());
+        let log = self.layout.log("lbd");
+        let mut process = Process::start(command, &log)?;
+        let answers = wait::wait_for(PATIENCE, "lbd to answer", || {
+            if let Some(status) = process.ended()? {
+                return Ok(Err(status));
+            }
+            let output = self.lbctl(&["status"])?;
+            let said = String::from_utf8_lossy(&output.stderr);
+            ensure!(output.status.success(), "lbctl status: {}", said.trim());
+            Ok(Ok(()))
+        });
+        self.lbd = Some(process);
+        answers.and_then(|answer| match answer {
+            Ok(()) => Ok(()),
+            Err(status) => {
+                self.lbd = None;
+                bail!("lbd ended with {status}: {}", last_lines(&log))
+            }
+        })
+    }
+
+    /// Kills lbd with SIGKILL, as a crash would.
+    pub fn kill_lbd(&mut self) -> Result<()> {
+        self.lbd.take().context("lbd does not run")?.kill()
+    }
+
+    /// Stops lbd with SIGTERM.
+    pub fn stop_lbd(&mut self) -> Result<()> {
+        let status = self
+            .lbd
+            .take()
+            .context("lbd does not run")?
+            .stop(PATIENCE)?;
+        ensure!(status.success(), "lbd ended with {status}");
+        Ok(())
+    }
+
+    /// Runs `lbd detach`, which removes links and pins.
+    pub fn detach(&self) -> Result<()> {
+        let mut command = self.lb().command(&self.programs.lbd)?;
+        let output = command
+            .arg("detach")
+            .arg("--config")
+            .arg(self.layout.config())
+            .output()?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        ensure!(
+            output.status.success(),
+            "lbd detach failed: {}",
+            said.trim()
+        );
+        Ok(())
+    }
+
+    /// Runs lbctl against this lab's lbd.
+    pub fn lbctl(&self, args: &[&str]) -> Result<Output> {
+        Command::new(&self.programs.lbctl)
+            .arg("--socket")
+            .arg(self.layout.socket())
+            .args(args)
+            .output()
+            .with_context(|| format!("failed to run {}", self.programs.lbctl.display()))
+    }
+
+    /// Runs lbctl with `--json`, and returns what it says.
+    pub fn lbctl_json(&self, args: &[&str]) -> Result<serde_json::Value> {
+        let output = self.lbctl(&[args, &["--json"]].concat())?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        ensure!(
+            output.status.success(),
+            "lbctl {} failed: {}",
+            args.join(" "),
+            said.trim()
+        );
+        serde_json::from_slice(&output.stdout)
+            .with_context(|| format!("lbctl {} --json did not print JSON", args.join(" ")))
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        if self.keep {
+            return;
+        }
+        for process in self.webs.drain(..).flatten().chain(self.lbd.take()) {
+            // One that ended by itself is as good.
+            let _ = process.kill();
+        }
+        if let Err(error) = remove(&self.layout) {
+            eprintln!("failed to remove the lab {}: {error:#}", self.layout.name());
+        }
+    }
+}
+
+/// Removes everything of a lab. Each step is tried even if one before it failed, and the
+/// directory goes last: as long as something may be left, the lab can be found.
+fn remove(layout: &Layout) -> Result<()> {
+    let namespaces: Vec<_> = layout
+        .namespaces()
+        .into_iter()
+        .filter(Namespace::exists)
+        .collect();
+    let mut result = process::kill_all(&namespaces);
+    // Closing the pins detaches the programs.
+    if let Err(error) = umount2(&layout.bpffs(), MntFlags::MNT_DETACH)
+        && !matches!(error, nix::errno::Errno::EINVAL | nix::errno::Errno::ENOENT)
+    {
+        result = result.and(Err(error).context("failed to unmount the BPF file system"));
+    }
+    for namespace in &namespaces {
+        result = result.and(namespace.delete());
+    }
+    result?;
+    fs::remove_dir_all(layout.run_dir())
+        .with_context(|| format!("failed to remove {}", layout.run_dir().display()))
+}
+
+/// The end of a log, for an error message.
+fn last_lines(log: &std::path::Path) -> String {
+    let text = fs::read_to_string(log).unwrap_or_default();
+    let lines: Vec<&str> = text.lines().collect();
+    lines[lines.len().saturating_sub(5)..].join("\n")
+}

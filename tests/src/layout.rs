@@ -1,0 +1,201 @@
+//! Where everything of a lab is: names, addresses, files.
+
+use std::fs;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, ensure};
+use serde_json::json;
+
+use crate::netns::Namespace;
+
+/// The directory of all labs' directories.
+const RUN: &str = "/run/headgate";
+
+/// The file that makes a directory a lab's, and tells which namespaces belong to it.
+const MARKER: &str = "lab.json";
+
+/// The client's address.
+pub const CLIENT: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 100);
+/// The load balancer's address on the clients' side.
+pub const LB_FRONT: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
+/// The address that clients connect to.
+pub const VIP: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 10);
+/// The load balancer's address on the web servers' side.
+pub const LB_BACK: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 1);
+/// The port that web servers serve HTTP on.
+pub const WEB_PORT: u16 = 8080;
+/// The port that web servers echo on.
+pub const ECHO_PORT: u16 = 7;
+/// How many web servers fit in the addresses.
+pub const MAX_WEBS: u8 = 200;
+
+/// The address of web server `n`, the first being 1.
+pub fn web_ip(n: u8) -> Ipv4Addr {
+    Ipv4Addr::new(10, 0, 2, n.saturating_add(10))
+}
+
+/// The address that web server `n` serves HTTP on.
+pub fn web_address(n: u8) -> SocketAddr {
+    (web_ip(n), WEB_PORT).into()
+}
+
+/// The name of web server `n`.
+pub fn web_name(n: u8) -> String {
+    format!("web{n}")
+}
+
+/// The names that a lab's parts go by.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Layout {
+    name: String,
+    webs: u8,
+}
+
+impl Layout {
+    /// The layout of a lab. The name becomes part of the names of files and namespaces.
+    pub fn new(name: &str, webs: u8) -> Result<Self> {
+        let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
+        ensure!(
+            !name.is_empty() && name.len() <= 32 && name.chars().all(plain),
+            "a lab's name is up to 32 lower-case letters, digits and underscores, not {name:?}"
+        );
+        ensure!(webs <= MAX_WEBS, "a lab has at most {MAX_WEBS} web servers");
+        Ok(Self {
+            name: name.to_owned(),
+            webs,
+        })
+    }
+
+    /// The layout of a lab that exists, in whatever state.
+    pub fn load(name: &str) -> Result<Self> {
+        let path = Self::new(name, 0)?.file(MARKER);
+        let text = fs::read_to_string(&path).with_context(|| format!("there is no lab {name}"))?;
+        let value: serde_json::Value =
+            serde_json::from_str(&text).with_context(|| format!("{} is broken", path.display()))?;
+        let webs = value["webs"]
+            .as_u64()
+            .and_then(|webs| u8::try_from(webs).ok());
+        Self::new(
+            name,
+            webs.with_context(|| format!("{} has no webs", path.display()))?,
+        )
+    }
+
+    /// All labs that exist.
+    pub fn all() -> Result<Vec<Self>> {
+        let mut labs = Vec::new();
+        let Ok(entries) = fs::read_dir(RUN) else {
+            return Ok(labs);
+        };
+        for entry in entries {
+            let entry = entry?;
+            if entry.path().join(MARKER).exists() {
+                labs.push(Self::load(&entry.file_name().to_string_lossy())?);
+            }
+        }
+        labs.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(labs)
+    }
+
+    /// Creates the directory and its marker. An error if there is a lab of this name.
+    pub(crate) fn save(&self) -> Result<()> {
+        fs::create_dir_all(RUN).context("failed to create /run/headgate (it takes root)")?;
+        let dir = self.run_dir();
+        fs::create_dir(&dir).with_context(|| {
+            format!(
+                "failed to create {}: is there a lab {} already?",
+                dir.display(),
+                self.name
+            )
+        })?;
+        fs::write(self.file(MARKER), json!({ "webs": self.webs }).to_string())?;
+        Ok(())
+    }
+
+    /// The lab's name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// How many web servers it has room for.
+    pub fn webs(&self) -> u8 {
+        self.webs
+    }
+
+    /// The names of its hosts: client, lb, switch, web1, web2, …
+    pub fn hosts(&self) -> Vec<String> {
+        let fixed = ["client", "lb", "switch"].map(str::to_owned);
+        fixed
+            .into_iter()
+            .chain((1..=self.webs).map(web_name))
+            .collect()
+    }
+
+    /// The namespace of a host.
+    pub fn namespace(&self, host: &str) -> Namespace {
+        Namespace::named(format!("{}-{host}", self.name))
+    }
+
+    /// The namespaces of all hosts.
+    pub fn namespaces(&self) -> Vec<Namespace> {
+        self.hosts()
+            .iter()
+            .map(|host| self.namespace(host))
+            .collect()
+    }
+
+    /// The lab's directory.
+    pub fn run_dir(&self) -> PathBuf {
+        Path::new(RUN).join(&self.name)
+    }
+
+    /// The configuration of lbd.
+    pub fn config(&self) -> PathBuf {
+        self.file("lbd.toml")
+    }
+
+    /// The socket that lbd listens on.
+    pub fn socket(&self) -> PathBuf {
+        self.file("lbd.sock")
+    }
+
+    /// The BPF file system that lbd pins its maps and links in.
+    pub fn bpffs(&self) -> PathBuf {
+        self.file("bpf")
+    }
+
+    /// The state that lbd keeps.
+    pub fn state_dir(&self) -> PathBuf {
+        self.file("state")
+    }
+
+    /// What a program of the lab wrote.
+    pub fn log(&self, program: &str) -> PathBuf {
+        self.file(&format!("{program}.log"))
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.run_dir().join(name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_could_reach_other_files_are_refused() {
+        for name in ["", ".", "..", "a/b", "a-web1", "A", "a b"] {
+            assert!(Layout::new(name, 1).is_err(), "{name:?}");
+        }
+        assert!(Layout::new("headgate", MAX_WEBS).is_ok());
+    }
+
+    #[test]
+    fn each_host_has_a_namespace() {
+        let lab = Layout::new("x", 2).unwrap();
+        assert_eq!(lab.hosts(), ["client", "lb", "switch", "web1", "web2"]);
+        assert_eq!(lab.namespace("web2").name(), "x-web2");
+    }
+}

@@ -1,0 +1,118 @@
+//! The configuration that a lab gives to lbd.
+
+use std::fmt;
+use std::net::SocketAddr;
+
+use crate::layout::{self, Layout};
+
+/// What a test may want to change, before or while lbd runs.
+#[derive(Debug, Clone)]
+pub struct LbdConfig {
+    /// How long a connection may be silent before it is forgotten.
+    pub idle_timeout: String,
+    /// The address of the service `www`.
+    pub vip: SocketAddr,
+    /// How often backends are checked.
+    pub interval: String,
+    /// How long a check may take.
+    pub timeout: String,
+    /// How many checks must succeed before a backend is up.
+    pub rise: u32,
+    /// How many checks must fail before a backend is down.
+    pub fall: u32,
+    /// The backends of `www`.
+    pub backends: Vec<Backend>,
+    /// Further lines for the top level.
+    pub top: String,
+    /// Further lines for the service `www`.
+    pub service: String,
+    /// Further tables, such as other services.
+    pub tables: String,
+}
+
+/// A backend of the service `www`.
+#[derive(Debug, Clone)]
+pub struct Backend {
+    /// Its name.
+    pub name: String,
+    /// Where it serves.
+    pub address: SocketAddr,
+    /// Its share, relative to the others.
+    pub weight: u32,
+}
+
+impl LbdConfig {
+    /// All web servers of the lab behind `www`, checked often.
+    pub(crate) fn of(layout: &Layout) -> Self {
+        let backend = |n| Backend {
+            name: layout::web_name(n),
+            address: layout::web_address(n),
+            weight: 1,
+        };
+        Self {
+            idle_timeout: "5s".to_owned(),
+            vip: (layout::VIP, 80).into(),
+            interval: "200ms".to_owned(),
+            timeout: "150ms".to_owned(),
+            rise: 2,
+            fall: 2,
+            backends: (1..=layout.webs()).map(backend).collect(),
+            top: String::new(),
+            service: String::new(),
+            tables: String::new(),
+        }
+    }
+
+    /// The text of the configuration file.
+    pub(crate) fn to_toml(&self, layout: &Layout) -> String {
+        format!(
+            "interfaces = [\"eth0\", \"eth1\"]\n\
+             socket = \"{}\"\n\
+             state_dir = \"{}\"\n\
+             bpffs = \"{}\"\n\
+             {self}",
+            layout.socket().display(),
+            layout.state_dir().display(),
+            layout.bpffs().display(),
+        )
+    }
+}
+
+/// The part that does not depend on where the lab's files are.
+impl fmt::Display for LbdConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            idle_timeout,
+            vip,
+            interval,
+            timeout,
+            rise,
+            fall,
+            top,
+            service,
+            tables,
+            ..
+        } = self;
+        writeln!(f, "idle_timeout = \"{idle_timeout}\"\n{top}")?;
+        writeln!(
+            f,
+            "[[service]]\nname = \"www\"\nvip = \"{vip}/tcp\"\n{service}"
+        )?;
+        writeln!(
+            f,
+            "[service.check]\ntype = \"http\"\npath = \"/healthz\"\nexpect = 200"
+        )?;
+        writeln!(f, "interval = \"{interval}\"\ntimeout = \"{timeout}\"")?;
+        writeln!(f, "rise = {rise}\nfall = {fall}")?;
+        for Backend {
+            name,
+            address,
+            weight,
+        } in &self.backends
+        {
+            writeln!(f, "\n[[service.backend]]\nname = \"{name}\"")?;
+            writeln!(f, "address = \"{address}\"\nweight = {weight}")?;
+        }
+        writeln!(f, "\n{tables}")
+    }
+}
