@@ -1,1 +1,21 @@
-//! When a backend is up or down.
+//! When a backend is up or down: when it is probed, and what the answers say of its health.
+//!
+//! ```text
+//!                    ┌─────────┐
+//!    first success   │ unknown │   first failure
+//!        ┌───────────┤         ├───────────┐
+//!        ▼           └─────────┘           ▼
+//!     ┌──────┐   `fall` failures in a row ┌──────┐
+//!     │  up  ├───────────────────────────►│ down │
+//!     │      │◄───────────────────────────┤      │
+//!     └──────┘  `rise` successes in a row └──────┘
+//! ```
+//!
+//! A [`Machine`] is told the time and the results, and says when to probe next. At most one probe
+//! runs at a time, and one that has not answered in time has failed.
+
+mod machine;
+#[cfg(test)]
+mod tests;
+
+pub use machine::{Due, Machine, Params, ProbeId, Transition};
