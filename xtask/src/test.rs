@@ -38,6 +38,8 @@ pub(crate) fn run(args: Args) -> Result<()> {
             "resolve the lints above, or allow them with a reason",
         )?;
     }
+    // The end-to-end tests run the programs themselves.
+    stage(&["build", "--workspace"], &[], "see the errors above")?;
     stage(
         &["test", "--workspace"],
         &args.cargo_test,

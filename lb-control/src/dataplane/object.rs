@@ -372,18 +372,22 @@ pub fn detach(pins: &Pins) -> Result<Vec<String>, Error> {
         .into_iter()
         .map(|(interface, _)| interface)
         .collect();
-    let Ok(versions) = fs::read_dir(&pins.root) else {
+    let Ok(entries) = fs::read_dir(&pins.root) else {
         return Ok(interfaces);
     };
-    for directory in versions.flatten() {
-        let path = directory.path();
+    // Directories only: a BPF file system has files of its own in its root.
+    let directories = entries
+        .flatten()
+        .map(|entry| entry.path())
+        .filter(|path| path.is_dir());
+    for directory in directories {
         let remove = || -> io::Result<()> {
-            for pin in fs::read_dir(&path)? {
+            for pin in fs::read_dir(&directory)? {
                 fs::remove_file(pin?.path())?;
             }
-            fs::remove_dir(&path)
+            fs::remove_dir(&directory)
         };
-        remove().map_err(|error| Error::new(format!("remove {}", path.display()), error))?;
+        remove().map_err(|error| Error::new(format!("remove {}", directory.display()), error))?;
     }
     // Fails where the root is a mount point; an empty directory harms nobody.
     let _ = fs::remove_dir(&pins.root);

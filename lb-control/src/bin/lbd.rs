@@ -1,0 +1,226 @@
+//! `lbd`, the daemon: argument parsing and wiring.
+
+use anyhow::Context as _;
+use clap::{Parser, Subcommand};
+use lb_control::api::server;
+use lb_control::config::{self, Config};
+use lb_control::daemon::{Daemon, Handle, Inputs, Watchers};
+use lb_control::dataplane::{self, Attachment, Kernel, Mode, Options, Pins};
+use lb_control::shell::health::Checker;
+use lb_control::shell::next_hop::Resolver;
+use lb_control::shell::{host, secret};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{mpsc, watch};
+
+/// An XDP layer-4 load balancer.
+#[derive(Parser)]
+#[command(name = "lbd", version, args_conflicts_with_subcommands = true)]
+struct Args {
+    /// The configuration file
+    #[arg(long, default_value = "/etc/headgate/lbd.toml")]
+    config: PathBuf,
+    /// Log the verdict on every packet (slow; needs a log level of debug)
+    #[arg(long)]
+    log_verdicts: bool,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Check a configuration file, and do nothing else
+    Check {
+        /// The file
+        file: PathBuf,
+    },
+    /// Take the program from all interfaces and remove everything that is pinned
+    Detach {
+        /// The configuration file
+        #[arg(long, default_value = "/etc/headgate/lbd.toml")]
+        config: PathBuf,
+    },
+}
+
+fn main() -> anyhow::Result<()> {
+    let args = Args::parse();
+    match args.command {
+        Some(Command::Check { file }) => {
+            let config = read(&file)?;
+            println!(
+                "{}: fine, {} services",
+                file.display(),
+                config.services.len()
+            );
+            Ok(())
+        }
+        Some(Command::Detach { config }) => {
+            let interfaces = dataplane::detach(&Pins::new(&read(&config)?.bpffs))?;
+            println!("detached from {}", list(&interfaces));
+            Ok(())
+        }
+        None => run(&args.config, args.log_verdicts),
+    }
+}
+
+fn list(interfaces: &[String]) -> String {
+    if interfaces.is_empty() {
+        "nothing: it was not attached".to_owned()
+    } else {
+        interfaces.join(", ")
+    }
+}
+
+fn read(file: &Path) -> anyhow::Result<Config> {
+    let text = std::fs::read_to_string(file)
+        .with_context(|| format!("cannot read the configuration file {}", file.display()))?;
+    Ok(config::parse(&text, file)?)
+}
+
+#[tokio::main]
+async fn run(file: &Path, log_verdicts: bool) -> anyhow::Result<()> {
+    let filter = tracing_subscriber::EnvFilter::try_from_env("LBD_LOG").unwrap_or_else(|_| {
+        if log_verdicts {
+            "debug".into()
+        } else {
+            "info".into()
+        }
+    });
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .init();
+
+    let config = read(file)?;
+    host::check_interfaces(&config.interfaces)?;
+    for warning in host::warnings(&config.interfaces) {
+        tracing::warn!("{warning}");
+    }
+    let pins = Pins::new(&config.bpffs);
+    let options = Options {
+        limits: config.limits,
+        log_verdicts,
+    };
+    let mut object = dataplane::load(&pins, &options)?;
+    if log_verdicts {
+        spawn_logger(&mut object)?;
+    }
+    let secret = secret::load_or_create(&config.state_dir)?;
+
+    let (health_sender, health) = mpsc::channel(1024);
+    let (hop_sender, next_hops) = mpsc::channel(1024);
+    let watchers = Watchers {
+        checker: Checker::spawn(health_sender),
+        resolver: Resolver::spawn(hop_sender),
+    };
+    let (request_sender, requests) = mpsc::channel(64);
+    let (reload_sender, reloads) = mpsc::channel(1);
+
+    // The tables are right before the first packet is asked about, or the new program takes over.
+    let kernel = Kernel::open(&pins)?;
+    let socket = config.socket.clone();
+    let interfaces = config.interfaces.clone();
+    let listener = server::bind(&socket).await?;
+    let mut daemon = Daemon::start(config, kernel, watchers, secret)?;
+    daemon.attached(attach(&mut object, &pins, &interfaces)?);
+
+    let (stop_sender, stop) = watch::channel(false);
+    let api = tokio::spawn(server::serve(
+        listener,
+        Handle::new(request_sender),
+        stopped(stop.clone()),
+    ));
+    tokio::spawn(reload_on_hangup(file.to_owned(), reload_sender));
+    tokio::spawn(async move {
+        wait_for_signal().await;
+        stop_sender.send_replace(true);
+    });
+    tracing::info!(socket = %socket.display(), "ready");
+    daemon
+        .run(
+            Inputs {
+                requests,
+                health,
+                next_hops,
+                reloads,
+            },
+            stopped(stop),
+        )
+        .await;
+    api.await??;
+    tracing::info!("stopped; traffic goes on, `lbd detach` ends it");
+    Ok(())
+}
+
+fn attach(
+    object: &mut aya::Ebpf,
+    pins: &Pins,
+    interfaces: &[String],
+) -> anyhow::Result<Vec<Attachment>> {
+    let mut attachments = Vec::new();
+    for interface in interfaces {
+        let attachment = dataplane::attach(object, pins, interface)?;
+        tracing::info!(interface, mode = %attachment.mode, adopted = attachment.adopted, "attached");
+        if attachment.mode == Mode::Generic {
+            tracing::warn!(
+                interface,
+                "its driver has no native XDP: generic mode is slower"
+            );
+        }
+        attachments.push(attachment);
+    }
+    for (interface, mode) in pins.attached()? {
+        if !interfaces.contains(&interface) {
+            dataplane::detach_interface(pins, &interface, mode)?;
+            tracing::info!(interface, "detached: it is no longer configured");
+        }
+    }
+    Ok(attachments)
+}
+
+fn spawn_logger(object: &mut aya::Ebpf) -> anyhow::Result<()> {
+    const PERIOD: Duration = Duration::from_millis(100);
+    let mut logger = aya_log::EbpfLogger::init(object).context("read the program's log")?;
+    tokio::spawn(async move {
+        let mut ticks = tokio::time::interval(PERIOD);
+        loop {
+            ticks.tick().await;
+            logger.flush();
+        }
+    });
+    Ok(())
+}
+
+async fn stopped(mut stop: watch::Receiver<bool>) {
+    // An error means that the sender is gone, which it only is when everything ends.
+    let _ = stop.wait_for(|stop| *stop).await;
+}
+
+async fn wait_for_signal() {
+    let (Ok(mut terminate), Ok(mut interrupt)) = (
+        signal(SignalKind::terminate()),
+        signal(SignalKind::interrupt()),
+    ) else {
+        return std::future::pending().await;
+    };
+    tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
+}
+
+async fn reload_on_hangup(file: PathBuf, reloads: mpsc::Sender<Config>) {
+    let Ok(mut hangup) = signal(SignalKind::hangup()) else {
+        return;
+    };
+    while hangup.recv().await.is_some() {
+        match read(&file) {
+            Ok(config) => {
+                if reloads.send(config).await.is_err() {
+                    return;
+                }
+            }
+            Err(error) => {
+                tracing::error!(error = format!("{error:#}"), "kept the old configuration")
+            }
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! Clients: some that come and go, some that stay and check every byte.
+
+use anyhow::{Context as _, Result, ensure};
+use kit::http::{self, Connection};
+use kit::lab::Lab;
+use kit::layout::VIP;
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// Where clients connect to.
+pub(crate) fn service() -> SocketAddr {
+    SocketAddr::from((VIP, 80))
+}
+
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Asks `count` times, each time on a connection of its own; counts who answered.
+pub(crate) fn ask(lab: &Lab, count: usize) -> Result<BTreeMap<String, usize>> {
+    lab.client().run(move || {
+        let mut answers = BTreeMap::new();
+        for number in 0..count {
+            let answer = http::get(service(), "/whoami", PATIENCE)
+                .with_context(|| format!("request {number} of {count}"))?;
+            let name = answer.served_by.context("no server said its name")?;
+            *answers.entry(name).or_default() += 1;
+        }
+        Ok(answers)
+    })?
+}
+
+/// Connections that stay open and ask again and again; each must always hear the same server.
+pub(crate) struct Regulars {
+    stop: Arc<AtomicBool>,
+    requests: Arc<AtomicU64>,
+    clients: Vec<JoinHandle<Result<Result<String>>>>,
+}
+
+impl Regulars {
+    /// Opens `count` connections.
+    pub(crate) fn start(lab: &Lab, count: usize) -> Result<Self> {
+        let stop = Arc::new(AtomicBool::new(false));
+        let requests = Arc::new(AtomicU64::new(0));
+        let clients = (0..count)
+            .map(|_| {
+                let (stop, requests) = (stop.clone(), requests.clone());
+                lab.client().spawn(move || stay(&stop, &requests))
+            })
+            .collect::<Result<_>>()?;
+        Ok(Self {
+            stop,
+            requests,
+            clients,
+        })
+    }
+
+    /// Waits until all of them together have been answered `more` times.
+    pub(crate) fn wait_for_requests(&self, more: u64) -> Result<()> {
+        let goal = self.requests.load(Ordering::Relaxed) + more;
+        kit::wait::wait_until(Duration::from_secs(20), "requests to be answered", || {
+            self.requests.load(Ordering::Relaxed) >= goal
+        })
+    }
+
+    /// Ends them; returns for each who served it, or how it broke.
+    pub(crate) fn stop(self) -> Vec<Result<String>> {
+        self.stop.store(true, Ordering::Relaxed);
+        let end = |client: JoinHandle<Result<Result<String>>>| match client.join() {
+            Ok(result) => result.and_then(|inner| inner),
+            Err(_) => Err(anyhow::anyhow!("a client panicked")),
+        };
+        self.clients.into_iter().map(end).collect()
+    }
+}
+
+fn stay(stop: &AtomicBool, requests: &AtomicU64) -> Result<String> {
+    /// Of each answer. Large enough for several segments.
+    const BYTES: u64 = 10_000;
+    let mut connection = Connection::open(service(), PATIENCE)?;
+    let mut server: Option<String> = None;
+    while !stop.load(Ordering::Relaxed) {
+        let name = connection
+            .check_stream(BYTES, |_| true)?
+            .context("no server said its name")?;
+        let first = server.get_or_insert_with(|| name.clone());
+        ensure!(
+            *first == name,
+            "{first} served this connection, and now {name} does"
+        );
+        requests.fetch_add(1, Ordering::Relaxed);
+    }
+    server.context("nothing was asked")
+}
