@@ -145,10 +145,12 @@ pub(crate) fn traffic_survives_lbd() -> Result<()> {
     let mut lab = lab()?;
     let regulars = Regulars::start(&lab, 12)?;
     regulars.wait_for_requests(50)?;
-    let slots = |lab: &Lab| -> Result<serde_json::Value> {
-        Ok(lab.lbctl_json(&["status"])?["services"][0]["slots"].clone())
+    let shares = |lab: &Lab| -> Result<Vec<serde_json::Value>> {
+        (1..=3)
+            .map(|n| Ok(backend(lab, &web_name(n))?["slots"].clone()))
+            .collect()
     };
-    let before = slots(&lab)?;
+    let before = shares(&lab)?;
     lab.kill_lbd()?;
     regulars.wait_for_requests(200)?;
     ask(&lab, 30)?;
@@ -161,10 +163,10 @@ pub(crate) fn traffic_survives_lbd() -> Result<()> {
             "lost while lbd was away: {backend}"
         );
     }
-    let after = slots(&lab)?;
+    let after = shares(&lab)?;
     ensure!(
         before == after,
-        "adopting changed slots: {before}, then {after}"
+        "adopting moved slots: {before:?}, then {after:?}"
     );
     regulars.wait_for_requests(200)?;
     for served in regulars.stop() {
