@@ -15,7 +15,6 @@ use crate::shell::next_hop::{NextHopEvent, Resolver};
 use anyhow::Context as _;
 use lb_ebpf::abi::{BackendId, Tracking};
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 
@@ -62,7 +61,6 @@ pub struct Daemon<D> {
     warnings: Vec<String>,
     world: World,
     health: BTreeMap<BackendRef, Health>,
-    unreachable: BTreeMap<Ipv4Addr, String>,
     /// What the tables hold, as far as we know.
     tables: Tables,
     ids: BTreeMap<BackendRef, BackendId>,
@@ -105,7 +103,6 @@ impl<D: Dataplane> Daemon<D> {
                 ..World::default()
             },
             health: BTreeMap::new(),
-            unreachable: BTreeMap::new(),
             tables,
             ids: BTreeMap::new(),
             kept: BTreeSet::new(),
@@ -315,12 +312,12 @@ impl<D: Dataplane> Daemon<D> {
         match event.next_hop {
             Ok(next_hop) => {
                 tracing::info!(address = %event.address, ?next_hop, "resolved");
-                self.unreachable.remove(&event.address);
+                self.world.unreachable.remove(&event.address);
                 self.world.next_hops.insert(event.address, next_hop);
             }
             Err(reason) => {
                 tracing::warn!(address = %event.address, reason, "not resolved");
-                self.unreachable.insert(event.address, reason);
+                self.world.unreachable.insert(event.address, reason);
                 self.world.next_hops.remove(&event.address);
             }
         }

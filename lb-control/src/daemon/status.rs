@@ -79,7 +79,7 @@ impl<D: Dataplane> Daemon<D> {
         };
         let id = self.ids.get(&backend).copied().unwrap_or(0);
         let health = self.health.get(&backend);
-        let unreachable = self.unreachable.get(config.address.ip());
+        let unreachable = self.world.unreachable.get(config.address.ip());
         let (operational, reason) = match (unreachable, self.world.up.get(&backend)) {
             (Some(reason), _) => ("unresolved", reason.clone()),
             (None, Some(up)) => (

@@ -12,7 +12,9 @@ pub mod sweep;
 #[cfg(test)]
 mod tests;
 
-use crate::config::{Admin, BackendRef, Config, Name, Service as WantedService};
+use crate::config::{
+    Admin, Backend as WantedBackend, BackendRef, Config, Name, Service as WantedService,
+};
 use crate::dataplane::Tables;
 use crate::shell::next_hop::NextHop;
 use lb_ebpf::abi::{
@@ -28,6 +30,8 @@ pub struct World {
     pub up: BTreeMap<BackendRef, bool>,
     /// The ways to them.
     pub next_hops: BTreeMap<Ipv4Addr, NextHop>,
+    /// Those to which there is none, and why.
+    pub unreachable: BTreeMap<Ipv4Addr, String>,
     /// Backends that left the configuration by force: their connections are cut.
     pub cut: BTreeSet<BackendId>,
     /// A secret that services' hash keys are made from.
@@ -181,6 +185,17 @@ fn backends(
         result.ids.insert(backend_ref, id);
         configured.insert(id, (backend.address, hop, up));
     }
+    // At the very first, wait until something is known of every backend. Otherwise the first one
+    // that is up would get all slots, and nearly all of them would change again at once.
+    let fresh = slots.iter().all(|slot| *slot == Slot::EMPTY);
+    if fresh
+        && wanted
+            .backends
+            .iter()
+            .any(|(backend, it)| is_undecided(world, name, backend, it))
+    {
+        healthy.clear();
+    }
     let keep = healthy.is_empty() && !last.is_empty();
     if keep {
         result.kept.insert(name.clone());
@@ -234,6 +249,17 @@ fn backends(
     let slots = slots.collect();
     result.tables.slots.insert(service.id, slots);
     Ok(())
+}
+
+/// Whether a backend may yet turn out to be fit. Checks and ARP both come to an end.
+fn is_undecided(world: &World, service: &Name, name: &Name, backend: &WantedBackend) -> bool {
+    let backend_ref = BackendRef {
+        service: service.clone(),
+        backend: name.clone(),
+    };
+    let address = backend.address.ip();
+    let way = world.next_hops.contains_key(address) || world.unreachable.contains_key(address);
+    backend.admin == Admin::Ready && !(way && world.up.contains_key(&backend_ref))
 }
 
 fn entry(service: ServiceId, address: SocketAddrV4, hop: Option<NextHop>, dead: bool) -> Backend {
