@@ -6,6 +6,7 @@
 //! it. Protocol machines ([`proto`]) know no socket and no clock; [`shell`] gives them both.
 
 pub mod api;
+pub mod cli;
 pub mod config;
 pub mod daemon;
 pub mod dataplane;

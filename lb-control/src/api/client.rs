@@ -1,106 +1,167 @@
 //! Asks the API.
 
-use super::types::Problem;
+use super::types::{Changed, Problem};
 use bytes::Bytes;
-use http_body_util::{BodyExt as _, Full};
-use hyper::header::{HOST, IF_MATCH};
-use hyper::{Method, Request};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::header::{CONTENT_TYPE, HOST, IF_MATCH};
+use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::net::UnixStream;
+use tokio::time::timeout;
 
-/// How long an answer may take.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// Answers are larger than requests: a status tells of every backend.
+const ANSWER_MAX: usize = 64 * 1024 * 1024;
 
-/// A client of the API.
-#[derive(Clone, Debug)]
-pub struct Client {
-    socket: PathBuf,
-}
-
-/// Why there is no answer to go on with.
+/// Why there is no answer, or not the one that was hoped for.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// Nobody answers.
-    #[error("cannot reach lbd at {}: {reason}; is it running, and is this its socket?", socket.display())]
+pub enum ClientError {
+    /// Nobody is there.
+    #[error("cannot reach lbd at {path}: {source}; {advice}", path = path.display(), advice = advice(source))]
     Unreachable {
-        /// Where.
-        socket: PathBuf,
+        /// The socket.
+        path: PathBuf,
         /// Why.
-        reason: String,
+        source: io::Error,
     },
-    /// It said no.
+    /// Somebody is there, and does not answer.
+    #[error("lbd at {path} did not answer within {seconds} s; if this was a change, it may still be made", path = path.display())]
+    Silent {
+        /// The socket.
+        path: PathBuf,
+        /// How long was waited.
+        seconds: u64,
+    },
+    /// The daemon refused.
     #[error("{}", .0.detail)]
     Refused(Problem),
+    /// The answer makes no sense.
+    #[error("what answers at {path} does not speak the API of lbd: {message}", path = path.display())]
+    Garbled {
+        /// The socket.
+        path: PathBuf,
+        /// In what way.
+        message: String,
+    },
+}
+
+fn advice(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => "only root may: try sudo",
+        _ => "is it running? --socket names another",
+    }
+}
+
+/// A client of the API. Every request is a connection of its own.
+#[derive(Clone, Debug)]
+pub struct Client {
+    path: PathBuf,
+    timeout: Duration,
 }
 
 impl Client {
-    /// A client of the lbd that listens at `socket`.
+    /// A client of whoever listens at `path`, who waits for answers as long as `timeout`.
     #[must_use]
-    pub fn new(socket: &Path) -> Self {
+    pub fn new(path: &Path, timeout: Duration) -> Self {
         Self {
-            socket: socket.to_owned(),
+            path: path.to_owned(),
+            timeout,
         }
     }
 
-    /// Asks; `body` is sent as JSON, if there is one.
-    pub async fn ask<T: DeserializeOwned>(
+    /// Looks at something.
+    ///
+    /// # Errors
+    ///
+    /// If there is no such thing, or no answer.
+    pub async fn get<T: DeserializeOwned>(&self, uri: &str) -> Result<T, ClientError> {
+        let request = Request::get(uri);
+        self.ask(request.body(Full::default())).await
+    }
+
+    /// Changes something. Returns the new revision.
+    ///
+    /// # Errors
+    ///
+    /// If it was refused, or there is no answer.
+    pub async fn change(
         &self,
         method: Method,
-        path: &str,
-        body: Option<&impl Serialize>,
+        uri: &str,
+        body: &impl Serialize,
         if_revision: Option<u64>,
-    ) -> Result<T, Error> {
-        let attempt = self.attempt(method, path, body, if_revision);
-        match tokio::time::timeout(PATIENCE, attempt).await {
-            Err(_) => Err(self.unreachable("no answer in time")),
-            Ok(Err(error)) => Err(self.unreachable(error)),
-            Ok(Ok((status, answer))) if status.is_success() => {
-                serde_json::from_slice(&answer).map_err(|error| self.unreachable(error))
-            }
-            Ok(Ok((_, answer))) => match serde_json::from_slice(&answer) {
-                Ok(problem) => Err(Error::Refused(problem)),
-                Err(error) => Err(self.unreachable(error)),
-            },
-        }
-    }
-
-    fn unreachable(&self, reason: impl ToString) -> Error {
-        Error::Unreachable {
-            socket: self.socket.clone(),
-            reason: reason.to_string(),
-        }
-    }
-
-    async fn attempt(
-        &self,
-        method: Method,
-        path: &str,
-        body: Option<&impl Serialize>,
-        if_revision: Option<u64>,
-    ) -> anyhow::Result<(hyper::StatusCode, Bytes)> {
-        let stream = UnixStream::connect(&self.socket).await?;
-        let (mut sender, connection) =
-            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-        tokio::spawn(connection);
+    ) -> Result<Changed, ClientError> {
+        let text = serde_json::to_vec(body).map_err(|error| self.garbled(error))?;
         let mut request = Request::builder()
             .method(method)
-            .uri(path)
-            .header(HOST, "lbd");
+            .uri(uri)
+            .header(CONTENT_TYPE, "application/json");
         if let Some(revision) = if_revision {
             request = request.header(IF_MATCH, format!("\"{revision}\""));
         }
-        let body = body
-            .map(serde_json::to_vec)
-            .transpose()?
-            .unwrap_or_default();
-        let answer = sender
-            .send_request(request.body(Full::new(Bytes::from(body)))?)
-            .await?;
-        let status = answer.status();
-        Ok((status, answer.into_body().collect().await?.to_bytes()))
+        self.ask(request.body(Full::from(text))).await
+    }
+
+    async fn ask<T: DeserializeOwned>(
+        &self,
+        request: Result<Request<Full<Bytes>>, hyper::http::Error>,
+    ) -> Result<T, ClientError> {
+        let mut request = request.map_err(|error| self.garbled(error))?;
+        let host = hyper::header::HeaderValue::from_static("lbd");
+        request.headers_mut().insert(HOST, host);
+        let (status, body) = timeout(self.timeout, self.exchange(request))
+            .await
+            .map_err(|_| ClientError::Silent {
+                path: self.path.clone(),
+                seconds: self.timeout.as_secs(),
+            })??;
+        if status.is_success() {
+            return serde_json::from_slice(&body).map_err(|error| self.garbled(error));
+        }
+        match serde_json::from_slice(&body) {
+            Ok(problem) => Err(ClientError::Refused(problem)),
+            Err(_) => Err(self.garbled(format!("it answers {status}"))),
+        }
+    }
+
+    async fn exchange(
+        &self,
+        request: Request<Full<Bytes>>,
+    ) -> Result<(StatusCode, Bytes), ClientError> {
+        let unreachable = |source| ClientError::Unreachable {
+            path: self.path.clone(),
+            source,
+        };
+        let stream = UnixStream::connect(&self.path).await.map_err(unreachable)?;
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+            .await
+            .map_err(|error| self.garbled(error))?;
+        let answer = async {
+            let response = sender.send_request(request).await?;
+            let status = response.status();
+            let body = Limited::new(response.into_body(), ANSWER_MAX);
+            let body = body.collect().await?.to_bytes();
+            Ok::<_, Box<dyn std::error::Error + Send + Sync>>((status, body))
+        };
+        let mut connection = std::pin::pin!(connection);
+        let mut answer = std::pin::pin!(answer);
+        // The connection must be driven for the answer to come; it may end before the answer is
+        // read to its end.
+        let answer = tokio::select! {
+            answer = &mut answer => answer,
+            _ = &mut connection => answer.await,
+        };
+        answer.map_err(|error| self.garbled(error))
+    }
+
+    fn garbled(&self, error: impl ToString) -> ClientError {
+        ClientError::Garbled {
+            path: self.path.clone(),
+            message: error.to_string(),
+        }
     }
 }

@@ -1,5 +1,9 @@
 //! The API: JSON over HTTP on a Unix socket.
 
 pub mod client;
+mod route;
 pub mod server;
 pub mod types;
+
+#[cfg(test)]
+mod tests;

@@ -1,178 +1,418 @@
 //! Serves the API on a Unix socket.
+//!
+//! One request per connection, and every step has a deadline: who stalls is cut off, and holds no
+//! more than a place among the connections until then.
 
-use super::types::{Changed, Problem};
+use super::route::Route;
+use super::types::{Backend, Changed, Problem, Status, Version};
 use crate::config::change;
-use crate::daemon::{Handle, Refusal};
-use anyhow::Context as _;
+use crate::daemon::{Change, Handle, Refusal};
+use anyhow::{Context, Result, bail};
 use bytes::Bytes;
-use http_body_util::{BodyExt as _, Full, Limited};
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::body::Incoming;
-use hyper::header::{CONTENT_TYPE, ETAG, HeaderMap, IF_MATCH};
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper::{Method, Request, Response, StatusCode};
+use hyper::header::{ALLOW, CONTENT_TYPE, ETAG, IF_MATCH};
+use hyper::{HeaderMap, Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::convert::Infallible;
-use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
-use std::os::unix::net::UnixStream;
-use std::path::Path;
+use std::fs::{self, DirBuilder, Permissions};
+use std::future::Future;
+use std::io::ErrorKind;
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
-use tokio::net::UnixListener;
+use tokio::net::{UnixListener, UnixSocket, UnixStream};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
 
-/// How long a client may take to send the head of its request.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
+const CONNECTIONS: usize = 64;
+const BODY_MAX: usize = 64 * 1024;
+const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
+const BODY_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long the daemon may take for an answer.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
+/// A connection, from beginning to end. Longer than all of the above together.
+const CONNECTION_TIMEOUT: Duration = Duration::from_secs(35);
+/// What those that are being served get when the daemon stops.
+const FAREWELL: Duration = Duration::from_secs(2);
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Listens on the socket at `path`, which only its owner may use. A socket that an lbd left behind
-/// is replaced; one on which an lbd answers is not.
-pub async fn bind(path: &Path) -> anyhow::Result<UnixListener> {
-    let listen = || -> std::io::Result<UnixListener> {
-        if let Some(directory) = path.parent() {
-            fs::create_dir_all(directory)?;
+/// A socket that is listened on. Its file goes with it.
+#[derive(Debug)]
+pub struct Listener {
+    listener: UnixListener,
+    path: PathBuf,
+    inode: u64,
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        // Unless somebody has put another in its place.
+        if fs::metadata(&self.path).is_ok_and(|metadata| metadata.ino() == self.inode) {
+            let _ = fs::remove_file(&self.path);
         }
-        if path.exists() && UnixStream::connect(path).is_err() {
-            fs::remove_file(path)?;
+    }
+}
+
+/// Serves the API until `shutdown`.
+pub async fn serve(listener: Listener, handle: Handle, shutdown: impl Future<Output = ()>) {
+    let mut connections = JoinSet::new();
+    let mut shutdown = pin!(shutdown);
+    let places = Arc::new(Semaphore::new(CONNECTIONS));
+    loop {
+        let accepted = async {
+            let place = Arc::clone(&places).acquire_owned().await;
+            (listener.listener.accept().await, place)
+        };
+        let (accepted, place) = tokio::select! {
+            () = &mut shutdown => break,
+            accepted = accepted => accepted,
+        };
+        while connections.try_join_next().is_some() {}
+        match accepted {
+            Ok((stream, _)) => {
+                let handle = handle.clone();
+                connections.spawn(async move {
+                    let _place = place;
+                    serve_connection(stream, handle).await;
+                });
+            }
+            Err(error) => {
+                // Out of file descriptors, most likely: others may give some back.
+                tracing::warn!(%error, "failed to accept a connection to the API");
+                sleep(ACCEPT_PAUSE).await;
+            }
         }
-        let listener = UnixListener::bind(path)?;
-        fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
-        Ok(listener)
-    };
-    listen().with_context(|| {
-        format!(
-            "cannot listen on {}: does another lbd run with this configuration?",
+    }
+    drop(listener);
+    let _ = timeout(FAREWELL, async {
+        while connections.join_next().await.is_some() {}
+    })
+    .await;
+}
+
+/// Listens at `path`, such that nobody but the owner can ever connect.
+///
+/// # Errors
+///
+/// If the socket cannot be made, above all if another daemon answers there.
+pub fn bind(path: &Path) -> Result<Listener> {
+    let listener = listen(path).with_context(|| format!("cannot serve the API at {path:?}"))?;
+    let inode = fs::metadata(path)
+        .with_context(|| format!("failed to look at {}", path.display()))?
+        .ino();
+    Ok(Listener {
+        listener,
+        path: path.to_owned(),
+        inode,
+    })
+}
+
+fn listen(path: &Path) -> Result<UnixListener> {
+    if let Some(parent) = path.parent() {
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o755)
+            .create(parent)
+            .with_context(|| format!("failed to make {}", parent.display()))?;
+    }
+    remove_stale(path)?;
+    let socket = UnixSocket::new_stream().context("failed to make a socket")?;
+    socket
+        .bind(path)
+        .with_context(|| format!("failed to bind to {}", path.display()))?;
+    // Nobody can connect before listen().
+    fs::set_permissions(path, Permissions::from_mode(0o600))
+        .with_context(|| format!("failed to set the mode of {}", path.display()))?;
+    socket
+        .listen(128)
+        .with_context(|| format!("failed to listen on {}", path.display()))
+}
+
+fn remove_stale(path: &Path) -> Result<()> {
+    match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        Err(error) => {
+            return Err(error).with_context(|| format!("failed to look at {}", path.display()));
+        }
+        Ok(metadata) if !metadata.file_type().is_socket() => bail!(
+            "{} is there and is not a socket: move it away, or configure another path",
             path.display()
+        ),
+        Ok(_) => {}
+    }
+    match std::os::unix::net::UnixStream::connect(path) {
+        Err(error) if error.kind() == ErrorKind::ConnectionRefused => fs::remove_file(path)
+            .with_context(|| format!("failed to remove the stale socket {}", path.display())),
+        Err(error) => {
+            Err(error).with_context(|| format!("cannot tell whether {} is in use", path.display()))
+        }
+        Ok(_) => bail!("another lbd answers at {}: stop it first", path.display()),
+    }
+}
+
+async fn serve_connection(stream: UnixStream, handle: Handle) {
+    let service = hyper::service::service_fn(|request| {
+        let handle = handle.clone();
+        async move { Ok::<_, Infallible>(respond(request, &handle).await) }
+    });
+    let connection = hyper::server::conn::http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_TIMEOUT)
+        .keep_alive(false)
+        .serve_connection(TokioIo::new(stream), service);
+    match timeout(CONNECTION_TIMEOUT, connection).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::debug!(%error, "a connection to the API failed"),
+        Err(_) => tracing::debug!("a connection to the API stalled"),
+    }
+}
+
+/// An answer that is not what was asked for.
+struct Fault {
+    status: StatusCode,
+    detail: String,
+    allow: Option<&'static str>,
+}
+
+impl Fault {
+    fn new(status: StatusCode, detail: impl Into<String>) -> Self {
+        Self {
+            status,
+            detail: detail.into(),
+            allow: None,
+        }
+    }
+}
+
+impl From<Refusal> for Fault {
+    fn from(refusal: Refusal) -> Self {
+        let status = match refusal {
+            Refusal::Invalid(_) => StatusCode::UNPROCESSABLE_ENTITY,
+            Refusal::NotFound(_) => StatusCode::NOT_FOUND,
+            Refusal::Exists(_) => StatusCode::CONFLICT,
+            Refusal::Conflict { .. } => StatusCode::PRECONDITION_FAILED,
+            Refusal::Failed(_) => StatusCode::INTERNAL_SERVER_ERROR,
+        };
+        Self::new(status, refusal.to_string())
+    }
+}
+
+type Answer = Response<Full<Bytes>>;
+
+async fn respond(request: Request<Incoming>, handle: &Handle) -> Answer {
+    match answer(request, handle).await {
+        Ok(answer) => answer,
+        Err(fault) => problem(&fault),
+    }
+}
+
+fn problem(fault: &Fault) -> Answer {
+    let problem = Problem {
+        title: fault
+            .status
+            .canonical_reason()
+            .unwrap_or("Refused")
+            .to_owned(),
+        status: fault.status.as_u16(),
+        detail: fault.detail.clone(),
+    };
+    let mut response = json(fault.status, &problem, None);
+    let headers = response.headers_mut();
+    headers.insert(
+        CONTENT_TYPE,
+        hyper::header::HeaderValue::from_static("application/problem+json"),
+    );
+    if let Some(allow) = fault.allow {
+        headers.insert(ALLOW, hyper::header::HeaderValue::from_static(allow));
+    }
+    response
+}
+
+fn json<T: Serialize>(status: StatusCode, value: &T, revision: Option<u64>) -> Answer {
+    // Plain structs with text keys: this does not fail.
+    let mut text = serde_json::to_vec(value).unwrap_or_default();
+    text.push(b'\n');
+    let mut response = Response::new(Full::new(Bytes::from(text)));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(
+        CONTENT_TYPE,
+        hyper::header::HeaderValue::from_static("application/json"),
+    );
+    if let Some(revision) = revision
+        && let Ok(tag) = format!("\"{revision}\"").parse()
+    {
+        headers.insert(ETAG, tag);
+    }
+    response
+}
+
+async fn answer(request: Request<Incoming>, handle: &Handle) -> Result<Answer, Fault> {
+    let (head, body) = request.into_parts();
+    let path = head.uri.path();
+    let route = Route::of(path)
+        .ok_or_else(|| Fault::new(StatusCode::NOT_FOUND, format!("there is no {path} here")))?;
+    if !route.has(&head.method) {
+        return Err(Fault {
+            allow: Some(route.allow()),
+            ..Fault::new(
+                StatusCode::METHOD_NOT_ALLOWED,
+                format!("{path} has {}, not {}", route.allow(), head.method),
+            )
+        });
+    }
+    let force = force(route, &head.method, head.uri.query())?;
+    let change = match (route, head.method.as_str()) {
+        (Route::Services, "POST") => change::add_service(&read(body).await?),
+        (Route::Service(service), "PATCH") => change::set_service(service, &read(body).await?),
+        (Route::Service(service), "DELETE") => change::remove_service(service),
+        (Route::Backends(service), "POST") => change::add_backend(service, &read(body).await?),
+        (Route::Backend(service, backend), "PATCH") => {
+            change::set_backend(service, backend, &read(body).await?)
+        }
+        (Route::Backend(service, backend), "DELETE") => {
+            change::remove_backend(service, backend, force)
+        }
+        _ => return look(route, handle).await,
+    }?;
+    let made = match change {
+        Change::AddService(..) | Change::AddBackend(..) => StatusCode::CREATED,
+        _ => StatusCode::OK,
+    };
+    let if_revision = if_revision(&head.headers)?;
+    let revision = in_time(handle.change(change, if_revision)).await??;
+    Ok(json(made, &Changed { revision }, Some(revision)))
+}
+
+async fn look(route: Route<'_>, handle: &Handle) -> Result<Answer, Fault> {
+    match route {
+        Route::Version => {
+            let version = env!("CARGO_PKG_VERSION").to_owned();
+            return Ok(json(StatusCode::OK, &Version { version }, None));
+        }
+        Route::Stats => {
+            let stats = in_time(handle.stats()).await??;
+            return Ok(json(StatusCode::OK, &stats, None));
+        }
+        _ => {}
+    }
+    let status = in_time(handle.status()).await??;
+    let revision = Some(status.revision);
+    let ok = StatusCode::OK;
+    Ok(match route {
+        Route::Version | Route::Stats | Route::Status => json(ok, &status, revision),
+        Route::Services => json(ok, &status.services, revision),
+        Route::Service(name) => json(ok, service(&status, name)?, revision),
+        Route::Backends(name) => json(ok, &service(&status, name)?.backends, revision),
+        Route::AllBackends => {
+            let services = status.services.iter();
+            let all: Vec<&Backend> = services.flat_map(|each| &each.backends).collect();
+            json(ok, &all, revision)
+        }
+        Route::Backend(service_name, name) => {
+            let backends = &service(&status, service_name)?.backends;
+            let found = backends.iter().find(|each| each.name == name);
+            let found = found.ok_or_else(|| {
+                let known = backends.iter().map(|each| each.name.as_str());
+                change::no_backend(service_name, name, known)
+            })?;
+            json(ok, found, revision)
+        }
+    })
+}
+
+fn service<'a>(status: &'a Status, name: &str) -> Result<&'a super::types::Service, Refusal> {
+    let mut services = status.services.iter();
+    services.find(|each| each.name == name).ok_or_else(|| {
+        let known = status.services.iter().map(|each| each.name.as_str());
+        change::no_service(name, known)
+    })
+}
+
+/// Whether `?force=true` was asked for. Other queries are refused: they were meant for something.
+fn force(route: Route<'_>, method: &Method, query: Option<&str>) -> Result<bool, Fault> {
+    let removes_backend = matches!(route, Route::Backend(..)) && *method == Method::DELETE;
+    match query {
+        None | Some("") => Ok(false),
+        Some("force=true") if removes_backend => Ok(true),
+        Some("force=false") if removes_backend => Ok(false),
+        Some(query) => Err(Fault::new(
+            StatusCode::BAD_REQUEST,
+            format!("?{query} has no meaning here: only DELETE of a backend has ?force=true"),
+        )),
+    }
+}
+
+/// The revision in `If-Match`.
+fn if_revision(headers: &HeaderMap) -> Result<Option<u64>, Fault> {
+    let mut given = headers.get_all(IF_MATCH).iter();
+    let (Some(first), None) = (given.next(), given.next()) else {
+        return match headers.get(IF_MATCH) {
+            None => Ok(None),
+            Some(_) => Err(bad_if_match()),
+        };
+    };
+    let text = first.to_str().map_err(|_| bad_if_match())?.trim();
+    if text == "*" {
+        return Ok(None);
+    }
+    let digits = text
+        .strip_prefix('"')
+        .and_then(|text| text.strip_suffix('"'))
+        .unwrap_or(text);
+    digits.parse().map(Some).map_err(|_| bad_if_match())
+}
+
+fn bad_if_match() -> Fault {
+    Fault::new(
+        StatusCode::BAD_REQUEST,
+        "If-Match must be one revision, as the ETag of the status: \"12\"",
+    )
+}
+
+async fn read<T: DeserializeOwned>(body: Incoming) -> Result<T, Fault> {
+    let collected = timeout(BODY_TIMEOUT, Limited::new(body, BODY_MAX).collect()).await;
+    let bytes = match collected {
+        Ok(Ok(body)) => body.to_bytes(),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => {
+            return Err(Fault::new(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                format!("the body is longer than {BODY_MAX} bytes"),
+            ));
+        }
+        Ok(Err(error)) => {
+            return Err(Fault::new(
+                StatusCode::BAD_REQUEST,
+                format!("the body is broken: {error}"),
+            ));
+        }
+        Err(_) => {
+            return Err(Fault::new(
+                StatusCode::REQUEST_TIMEOUT,
+                format!("the body did not come within {} s", BODY_TIMEOUT.as_secs()),
+            ));
+        }
+    };
+    serde_json::from_slice(&bytes).map_err(|error| {
+        Fault::new(
+            StatusCode::BAD_REQUEST,
+            format!("the body is not the JSON that is expected: {error}"),
         )
     })
 }
 
-/// Answers until `shutdown`.
-pub async fn serve(
-    listener: UnixListener,
-    handle: Handle,
-    shutdown: impl Future<Output = ()>,
-) -> anyhow::Result<()> {
-    tokio::pin!(shutdown);
-    loop {
-        let stream = tokio::select! {
-            () = &mut shutdown => return Ok(()),
-            accepted = listener.accept() => accepted?.0,
-        };
-        let handle = handle.clone();
-        tokio::spawn(async move {
-            let service = service_fn(|request| answer(&handle, request));
-            let connection = http1::Builder::new()
-                .timer(TokioTimer::new())
-                .header_read_timeout(HEAD_TIMEOUT)
-                .serve_connection(TokioIo::new(stream), service);
-            if let Err(error) = connection.await {
-                tracing::debug!(%error, "a client of the API went wrong");
-            }
-        });
-    }
-}
-
-/// The largest body that is read.
-const MAX_BODY: usize = 64 * 1024;
-
-async fn answer(
-    handle: &Handle,
-    request: Request<Incoming>,
-) -> Result<Response<Full<Bytes>>, Infallible> {
-    Ok(route(handle, request)
-        .await
-        .unwrap_or_else(|refusal| problem(&refusal)))
-}
-
-async fn route(
-    handle: &Handle,
-    request: Request<Incoming>,
-) -> Result<Response<Full<Bytes>>, Refusal> {
-    let (head, body) = request.into_parts();
-    let path: Vec<&str> = head.uri.path().trim_start_matches('/').split('/').collect();
-    let force = head.uri.query() == Some("force=true");
-    let wanted = match (&head.method, path.as_slice()) {
-        (&Method::GET, ["v1", "status"]) => {
-            let status = handle.status().await?;
-            let mut response = json(StatusCode::OK, &status);
-            if let Ok(tag) = format!("\"{}\"", status.revision).parse() {
-                response.headers_mut().insert(ETAG, tag);
-            }
-            return Ok(response);
-        }
-        (&Method::GET, ["v1", "stats"]) => return Ok(json(StatusCode::OK, &handle.stats().await?)),
-        (&Method::POST, ["v1", "services"]) => change::add_service(&read(body).await?)?,
-        (&Method::PATCH, ["v1", "services", service]) => {
-            change::set_service(service, &read(body).await?)?
-        }
-        (&Method::DELETE, ["v1", "services", service]) => change::remove_service(service)?,
-        (&Method::POST, ["v1", "services", service, "backends"]) => {
-            change::add_backend(service, &read(body).await?)?
-        }
-        (&Method::PATCH, ["v1", "services", service, "backends", backend]) => {
-            change::set_backend(service, backend, &read(body).await?)?
-        }
-        (&Method::DELETE, ["v1", "services", service, "backends", backend]) => {
-            change::remove_backend(service, backend, force)?
-        }
-        _ => {
-            let (method, path) = (&head.method, head.uri.path());
-            return Err(Refusal::NotFound(format!("there is no {method} {path}")));
-        }
-    };
-    let revision = handle.change(wanted, if_match(&head.headers)?).await?;
-    Ok(json(StatusCode::OK, &Changed { revision }))
-}
-
-/// The revision that a change is to be made from, if the client said one.
-fn if_match(headers: &HeaderMap) -> Result<Option<u64>, Refusal> {
-    let Some(value) = headers.get(IF_MATCH) else {
-        return Ok(None);
-    };
-    let number = value
-        .to_str()
-        .ok()
-        .and_then(|text| text.trim_matches('"').parse().ok());
-    number
-        .map(Some)
-        .ok_or_else(|| Refusal::Invalid("If-Match must be a revision".to_owned()))
-}
-
-async fn read<T: DeserializeOwned>(body: Incoming) -> Result<T, Refusal> {
-    let body = Limited::new(body, MAX_BODY);
-    let bytes = tokio::time::timeout(HEAD_TIMEOUT, body.collect())
-        .await
-        .map_err(|_| Refusal::Invalid("the body did not arrive in time".to_owned()))?
-        .map_err(|error| Refusal::Invalid(format!("the body cannot be read: {error}")))?;
-    serde_json::from_slice(&bytes.to_bytes())
-        .map_err(|error| Refusal::Invalid(format!("the body is not what is asked for: {error}")))
-}
-
-fn problem(refusal: &Refusal) -> Response<Full<Bytes>> {
-    let (status, title) = match refusal {
-        Refusal::Invalid(_) => (StatusCode::UNPROCESSABLE_ENTITY, "invalid"),
-        Refusal::NotFound(_) => (StatusCode::NOT_FOUND, "not found"),
-        Refusal::Exists(_) => (StatusCode::CONFLICT, "exists already"),
-        Refusal::Conflict { .. } => (StatusCode::PRECONDITION_FAILED, "revision conflict"),
-        Refusal::Failed(_) => (StatusCode::INTERNAL_SERVER_ERROR, "failed"),
-    };
-    let body = Problem {
-        title: title.to_owned(),
-        status: status.as_u16(),
-        detail: refusal.to_string(),
-    };
-    let mut response = json(status, &body);
-    let kind = hyper::header::HeaderValue::from_static("application/problem+json");
-    response.headers_mut().insert(CONTENT_TYPE, kind);
-    response
-}
-
-fn json(status: StatusCode, body: &impl Serialize) -> Response<Full<Bytes>> {
-    let body = serde_json::to_vec(body).unwrap_or_default();
-    let mut response = Response::new(Full::new(Bytes::from(body)));
-    *response.status_mut() = status;
-    let kind = hyper::header::HeaderValue::from_static("application/json");
-    response.headers_mut().insert(CONTENT_TYPE, kind);
-    response
+async fn in_time<T>(answer: impl Future<Output = T>) -> Result<T, Fault> {
+    timeout(ANSWER_TIMEOUT, answer).await.map_err(|_| {
+        Fault::new(
+            StatusCode::GATEWAY_TIMEOUT,
+            "lbd did not answer in time; if this was a change, it may still be made: look at the \
+             status",
+        )
+    })
 }

@@ -226,3 +226,10 @@ pub struct Problem {
     /// What was wrong, and what would be right.
     pub detail: String,
 }
+
+/// `GET /v1/version`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Version {
+    /// Version of lbd.
+    pub version: String,
+}

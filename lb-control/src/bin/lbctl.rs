@@ -1,30 +1,44 @@
-//! `lbctl`, the command line.
+//! `lbctl`: tells `lbd` what to do, and shows what it does.
 
-use clap::{Parser, Subcommand};
-use hyper::Method;
-use lb_control::api::client::{Client, Error};
-use lb_control::api::types::{BackendPatch, Changed, NewBackend, Status};
-use serde::Serialize;
+use clap::{Args, CommandFactory, Parser, Subcommand};
+use clap_complete::Shell;
+use lb_control::api::client::Client;
+use lb_control::api::types::{BackendPatch, Check, NewService, ServicePatch};
+use lb_control::cli::{Failure, Goal, Sampling, Session, exit};
+use lb_control::config::{BackendRef, Name};
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
-/// Talks to lbd.
+/// Longer than lbd takes to give up itself.
+const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Tells lbd, the load balancer, what to do, and shows what it does.
+///
+/// Exit codes: 0 done, 1 refused, 2 usage, 3 daemon unreachable, 4 not found, 5 revision conflict,
+/// 6 wait timed out, 7 degraded.
 #[derive(Parser)]
-#[command(name = "lbctl", version)]
-struct Args {
-    /// Where lbd listens
+#[command(
+    name = "lbctl",
+    disable_version_flag = true,
+    arg_required_else_help = true
+)]
+struct Arguments {
+    /// The socket of lbd
     #[arg(
         long,
+        global = true,
         env = "HEADGATE_SOCKET",
         default_value = "/run/headgate/lbd.sock",
-        global = true
+        value_name = "PATH"
     )]
     socket: PathBuf,
-    /// Print JSON
-    #[arg(short = 'j', long, global = true)]
+    /// Print JSON, as the API has it
+    #[arg(short, long, global = true)]
     json: bool,
-    /// Refuse unless the configuration is at this revision
-    #[arg(long, global = true)]
+    /// Change nothing unless the configuration is at this revision
+    #[arg(long, global = true, value_name = "N")]
     if_revision: Option<u64>,
     #[command(subcommand)]
     command: Command,
@@ -32,176 +46,307 @@ struct Args {
 
 #[derive(Subcommand)]
 enum Command {
-    /// How everything is
-    Status,
-    /// Counters
-    Stats,
-    /// Backends of services
-    #[command(subcommand)]
+    /// How things are
+    Status {
+        /// Exit with 7 if there are alarms, or a service has no backend up
+        #[arg(long)]
+        check: bool,
+    },
+    /// Services: addresses that clients connect to
+    #[command(subcommand, arg_required_else_help = true)]
+    Service(ServiceCommand),
+    /// Backends: servers of a service
+    #[command(subcommand, arg_required_else_help = true)]
     Backend(BackendCommand),
+    /// Packets, bits and connections per second
+    Stats {
+        /// From one sample to the next
+        #[arg(long, default_value = "1s", value_parser = interval, value_name = "DUR")]
+        interval: Duration,
+        /// How often to show rates; 0 goes on until interrupted
+        #[arg(long, default_value_t = 1, value_name = "N")]
+        count: u64,
+        /// Show totals since the maps were made
+        #[arg(long, conflicts_with_all = ["interval", "count"])]
+        total: bool,
+    },
+    /// Print completions for a shell
+    Completion {
+        /// Which shell
+        shell: Shell,
+    },
+    /// Versions of lbctl and lbd
+    Version,
+}
+
+#[derive(Subcommand)]
+enum ServiceCommand {
+    /// List all services
+    List,
+    /// Show one, and its backends
+    Show {
+        /// Its name
+        name: Name,
+    },
+    /// Add one, without backends
+    Add {
+        /// Its name
+        name: Name,
+        /// Its address, as 192.0.2.10:80/tcp
+        vip: String,
+        /// Slots of its table: a prime, 251 to 65537
+        #[arg(long, value_name = "N")]
+        slots: Option<u32>,
+        #[command(flatten)]
+        check: CheckArguments,
+    },
+    /// Change how the backends of one are checked
+    ///
+    /// The whole check is replaced: what is not given is as by default.
+    #[command(group(clap::ArgGroup::new("what").required(true).args(["check_type"])))]
+    Set {
+        /// Its name
+        name: Name,
+        #[command(flatten)]
+        check: CheckArguments,
+    },
+    /// Remove one, with all its backends
+    Remove {
+        /// Its name
+        name: Name,
+    },
+}
+
+#[derive(Args)]
+struct CheckArguments {
+    /// tcp, http or none
+    #[arg(long, value_name = "TYPE")]
+    check_type: Option<String>,
+    /// What is asked for, with http
+    #[arg(long, value_name = "PATH", requires = "check_type")]
+    check_path: Option<String>,
+    /// The Host header, with http
+    #[arg(long, value_name = "HOST", requires = "check_type")]
+    check_host: Option<String>,
+    /// The status that is expected, with http
+    #[arg(long, value_name = "STATUS", requires = "check_type")]
+    check_expect: Option<u16>,
+    /// From one probe to the next, as 2s
+    #[arg(long, value_name = "DUR", requires = "check_type")]
+    check_interval: Option<String>,
+    /// How long a probe may take, as 500ms
+    #[arg(long, value_name = "DUR", requires = "check_type")]
+    check_timeout: Option<String>,
+    /// Successes in a row until up
+    #[arg(long, value_name = "N", requires = "check_type")]
+    rise: Option<u32>,
+    /// Failures in a row until down
+    #[arg(long, value_name = "N", requires = "check_type")]
+    fall: Option<u32>,
+}
+
+impl CheckArguments {
+    fn check(self) -> Option<Check> {
+        Some(Check {
+            kind: self.check_type?,
+            path: self.check_path,
+            host: self.check_host,
+            expect: self.check_expect,
+            interval: self.check_interval,
+            timeout: self.check_timeout,
+            rise: self.rise,
+            fall: self.fall,
+        })
+    }
 }
 
 #[derive(Subcommand)]
 enum BackendCommand {
+    /// List all backends, or those of a service
+    List {
+        /// The service
+        service: Option<Name>,
+    },
+    /// Show one
+    Show {
+        /// Which, as www/web1
+        backend: BackendRef,
+    },
     /// Add one
     Add {
-        /// As www/web4
-        backend: String,
-        /// As 10.0.2.14:8080
+        /// Which, as www/web1
+        backend: BackendRef,
+        /// Where it listens, as 10.0.2.11:8080
         address: String,
-        /// Its share
-        #[arg(long)]
+        /// Its share, relative to the others': 1 to 1000
+        #[arg(long, value_name = "N")]
+        weight: Option<u16>,
+        #[command(flatten)]
+        wait: WaitArguments,
+    },
+    /// Change one
+    Set {
+        /// Which, as www/web1
+        backend: BackendRef,
+        /// Its share, relative to the others': 1 to 1000
+        #[arg(long, value_name = "N", required = true)]
         weight: Option<u16>,
     },
-    /// No new connections; the old ones finish
+    /// Let one finish its connections, and give it no new ones
     Drain {
-        /// As www/web1
-        backend: String,
+        /// Which, as www/web1
+        backend: BackendRef,
+        #[command(flatten)]
+        wait: WaitArguments,
     },
-    /// New connections again
+    /// Give one connections again
+    #[command(visible_alias = "ready")]
     Enable {
-        /// As www/web1
-        backend: String,
+        /// Which, as www/web1
+        backend: BackendRef,
+        #[command(flatten)]
+        wait: WaitArguments,
     },
-    /// Away with it, once its connections are finished
+    /// Remove one, once its connections have ended
     Remove {
-        /// As www/web1
-        backend: String,
-        /// Cut its connections
+        /// Which, as www/web1
+        backend: BackendRef,
+        /// Now, and cut its connections
         #[arg(long)]
         force: bool,
+        #[command(flatten)]
+        wait: WaitArguments,
     },
+}
+
+#[derive(Args)]
+struct WaitArguments {
+    /// Wait until it is so; exit with 6 if it takes longer than DUR
+    #[arg(
+        long,
+        value_name = "DUR",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "60s",
+        value_parser = humantime::parse_duration
+    )]
+    wait: Option<Duration>,
+}
+
+fn interval(text: &str) -> Result<Duration, String> {
+    let interval = humantime::parse_duration(text).map_err(|error| error.to_string())?;
+    if (Duration::from_millis(100)..=Duration::from_secs(86_400)).contains(&interval) {
+        Ok(interval)
+    } else {
+        Err("out of range: 100ms to 1day".to_owned())
+    }
 }
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
-    let args = Args::parse();
-    match run(&args).await {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("lbctl: {error}");
-            ExitCode::from(match error {
-                Error::Unreachable { .. } => 3,
-                Error::Refused(problem) => match problem.status {
-                    404 => 4,
-                    412 => 5,
-                    _ => 1,
-                },
-            })
+    exit(run(Arguments::parse()).await)
+}
+
+async fn run(arguments: Arguments) -> Result<(), Failure> {
+    let client = Client::new(&arguments.socket, TIMEOUT);
+    let session = Session::new(client, arguments.json, arguments.if_revision);
+    match arguments.command {
+        Command::Status { check } => session.status(check).await,
+        Command::Service(command) => run_service(&session, command).await,
+        Command::Backend(command) => run_backend(&session, command).await,
+        Command::Stats { total: true, .. } => session.total_stats().await,
+        Command::Stats {
+            interval, count, ..
+        } => session.rates(Sampling { interval, count }).await,
+        Command::Completion { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Arguments::command(), "lbctl", &mut script);
+            Ok(std::io::stdout().write_all(&script)?)
         }
+        Command::Version => session.version().await,
     }
 }
 
-const NOTHING: Option<&()> = None;
-
-async fn run(args: &Args) -> Result<(), Error> {
-    let client = Client::new(&args.socket);
-    match &args.command {
-        Command::Status => {
-            let status: Status = client.ask(Method::GET, "/v1/status", NOTHING, None).await?;
-            if args.json {
-                print_json(&status)
-            } else {
-                print_status(&status)
-            }
+async fn run_service(session: &Session, command: ServiceCommand) -> Result<(), Failure> {
+    match command {
+        ServiceCommand::List => session.list_services().await,
+        ServiceCommand::Show { name } => session.show_service(&name).await,
+        ServiceCommand::Add {
+            name,
+            vip,
+            slots,
+            check,
+        } => {
+            let new = NewService {
+                name: name.to_string(),
+                vip,
+                slots,
+                check: check.check(),
+            };
+            session.add_service(&new).await
         }
-        Command::Stats => {
-            let stats: serde_json::Value =
-                client.ask(Method::GET, "/v1/stats", NOTHING, None).await?;
-            print_json(&stats);
+        ServiceCommand::Set { name, check } => {
+            let patch = ServicePatch {
+                check: check.check(),
+            };
+            session.set_service(&name, &patch).await
         }
-        Command::Backend(command) => {
-            let changed = change_backend(&client, command, args.if_revision).await?;
-            if args.json {
-                print_json(&changed)
-            } else {
-                println!("revision {}", changed.revision)
-            }
-        }
+        ServiceCommand::Remove { name } => session.remove_service(&name).await,
     }
-    Ok(())
 }
 
-async fn change_backend(
-    client: &Client,
-    command: &BackendCommand,
-    if_revision: Option<u64>,
-) -> Result<Changed, Error> {
-    let path = |backend: &str| {
-        let (service, backend) = backend.split_once('/').unwrap_or((backend, ""));
-        format!("/v1/services/{service}/backends/{backend}")
-    };
+async fn run_backend(session: &Session, command: BackendCommand) -> Result<(), Failure> {
     let admin = |state: &str| BackendPatch {
-        admin: Some(state.to_owned()),
         weight: None,
+        admin: Some(state.to_owned()),
     };
     match command {
+        BackendCommand::List { service } => session.list_backends(service.as_ref()).await,
+        BackendCommand::Show { backend } => session.show_backend(&backend).await,
         BackendCommand::Add {
             backend,
             address,
             weight,
+            wait,
         } => {
-            let (service, name) = backend.split_once('/').unwrap_or((backend, ""));
-            let new = NewBackend {
-                name: name.to_owned(),
-                address: address.clone(),
-                weight: *weight,
+            session
+                .add_backend(&backend, address, weight, wait.wait)
+                .await
+        }
+        BackendCommand::Set { backend, weight } => {
+            let patch = BackendPatch {
+                weight,
+                admin: None,
             };
-            let path = format!("/v1/services/{service}/backends");
-            client
-                .ask(Method::POST, &path, Some(&new), if_revision)
+            session
+                .set_backend(&backend, &patch, Goal::Nothing, None)
                 .await
         }
-        BackendCommand::Drain { backend } => {
-            client
-                .ask(
-                    Method::PATCH,
-                    &path(backend),
-                    Some(&admin("drain")),
-                    if_revision,
-                )
+        BackendCommand::Drain { backend, wait } => {
+            session
+                .set_backend(&backend, &admin("drain"), Goal::Drained, wait.wait)
                 .await
         }
-        BackendCommand::Enable { backend } => {
-            client
-                .ask(
-                    Method::PATCH,
-                    &path(backend),
-                    Some(&admin("ready")),
-                    if_revision,
-                )
+        BackendCommand::Enable { backend, wait } => {
+            session
+                .set_backend(&backend, &admin("ready"), Goal::Serving, wait.wait)
                 .await
         }
-        BackendCommand::Remove { backend, force } => {
-            let path = format!("{}?force={force}", path(backend));
-            client
-                .ask(Method::DELETE, &path, NOTHING, if_revision)
-                .await
-        }
+        BackendCommand::Remove {
+            backend,
+            force,
+            wait,
+        } => session.remove_backend(&backend, force, wait.wait).await,
     }
 }
 
-fn print_json(value: &impl Serialize) {
-    if let Ok(text) = serde_json::to_string_pretty(value) {
-        println!("{text}");
-    }
-}
+#[cfg(test)]
+mod tests {
+    use super::Arguments;
+    use clap::CommandFactory;
 
-fn print_status(status: &Status) {
-    println!(
-        "lbd {}, revision {}, up {} s",
-        status.version, status.revision, status.uptime_s
-    );
-    for alarm in &status.alarms {
-        println!("ALARM {alarm}");
-    }
-    for service in &status.services {
-        println!("{} {}", service.name, service.vip);
-        for b in &service.backends {
-            println!(
-                "  {} {} {} {} {} slots: {}",
-                b.name, b.address, b.admin, b.operational, b.slots, b.reason
-            );
-        }
+    #[test]
+    fn arguments_do_not_contradict_each_other() {
+        Arguments::command().debug_assert();
     }
 }

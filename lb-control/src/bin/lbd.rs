@@ -98,6 +98,7 @@ async fn run(file: &Path, log_verdicts: bool) -> anyhow::Result<()> {
         tracing::warn!("{warning}");
     }
     let pins = Pins::new(&config.bpffs);
+    let _lock = pins.lock()?;
     let options = Options {
         limits: config.limits,
         log_verdicts,
@@ -121,16 +122,15 @@ async fn run(file: &Path, log_verdicts: bool) -> anyhow::Result<()> {
     let kernel = Kernel::open(&pins)?;
     let socket = config.socket.clone();
     let interfaces = config.interfaces.clone();
-    let listener = server::bind(&socket).await?;
+    let listener = server::bind(&socket)?;
     let mut daemon = Daemon::start(config, kernel, watchers, secret)?;
     daemon.attached(attach(&mut object, &pins, &interfaces)?);
 
     let (stop_sender, stop) = watch::channel(false);
-    let api = tokio::spawn(server::serve(
-        listener,
-        Handle::new(request_sender),
-        stopped(stop.clone()),
-    ));
+    let api = tokio::spawn({
+        let (handle, stop) = (Handle::new(request_sender), stopped(stop.clone()));
+        async move { server::serve(listener, handle, stop).await }
+    });
     tokio::spawn(reload_on_hangup(file.to_owned(), reload_sender));
     tokio::spawn(async move {
         wait_for_signal().await;
@@ -148,7 +148,7 @@ async fn run(file: &Path, log_verdicts: bool) -> anyhow::Result<()> {
             stopped(stop),
         )
         .await;
-    api.await??;
+    api.await?;
     tracing::info!("stopped; traffic goes on, `lbd detach` ends it");
     Ok(())
 }

@@ -1,1 +1,382 @@
+//! What the file may say, what it may not, and what the CLI makes of it.
 
+use super::*;
+use crate::api::types::{BackendPatch, NewBackend, NewService};
+use crate::daemon::Refusal;
+use proptest::prelude::*;
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::path::Path;
+use std::time::Duration;
+
+const FULL: &str = r#"
+interfaces = ["eth0", "eth1"]
+idle_timeout = "120s"
+[limits]
+services = 4
+[[service]]
+name = "www"
+vip = "192.0.2.10:80"
+slots = 251
+[service.check]
+type = "http"
+path = "/healthz"
+interval = "500ms"
+[[service.backend]]
+name = "web1"
+address = "10.0.2.11:8080"
+[[service.backend]]
+name = "web2"
+address = "10.0.2.12:8080"
+weight = 3
+state = "drain"
+[[service]]
+name = "mail"
+vip = "192.0.2.10:25/tcp"
+"#;
+
+fn read(text: &str) -> Result<Config, ParseError> {
+    parse(text, Path::new("lb.toml"))
+}
+
+fn full() -> Config {
+    read(FULL).unwrap()
+}
+
+fn name(text: &str) -> Name {
+    text.parse().unwrap()
+}
+
+#[test]
+fn reads_everything_and_fills_in_the_rest() {
+    let config = full();
+    assert_eq!(config.interfaces, ["eth0", "eth1"]);
+    assert_eq!(config.socket, Path::new("/run/headgate/lbd.sock"));
+    assert_eq!(config.idle_timeout, Duration::from_secs(120));
+    assert_eq!((config.limits.services, config.limits.backends), (4, 1024));
+    let www = &config.services[&name("www")];
+    assert_eq!(format_vip(www.vip), "192.0.2.10:80/tcp");
+    assert_eq!(www.slots, 251);
+    assert_eq!(www.check.timeout, Duration::from_millis(500));
+    assert_eq!(www.check.to_string(), "http /healthz 200 every 500ms");
+    let web2 = &www.backends[&name("web2")];
+    assert_eq!((web2.weight, web2.admin), (3, Admin::Drain));
+    assert_eq!(config.services[&name("mail")].check, Check::default());
+    assert_eq!(config.services[&name("mail")].slots, 65_537);
+}
+
+/// Replaces `from` in the full file by `to`; the error must be in the line of `to`'s last line, and
+/// say all of `says`.
+fn refused(from: &str, to: &str, says: &[&str]) {
+    assert!(FULL.contains(from), "{from}");
+    let text = FULL.replacen(from, to, 1);
+    let error = read(&text).expect_err(to);
+    let end = FULL.find(from).unwrap() + to.trim_end().len();
+    let line = text[..end].matches('\n').count() + 1;
+    let shown = error.to_string();
+    assert!(
+        shown.starts_with(&format!("lb.toml:{line}:")),
+        "line {line}: {shown}"
+    );
+    for each in says {
+        assert!(shown.contains(each), "{each:?} in {shown}");
+    }
+}
+
+#[test]
+fn unknown_keys_are_refused_with_a_suggestion() {
+    refused(
+        "weight = 3",
+        "wieght = 3",
+        &["\"wieght\"", "did you mean \"weight\"?"],
+    );
+    refused(
+        "[limits]\nservices",
+        "[limits]\nservice",
+        &["did you mean \"services\"?"],
+    );
+    refused(
+        "idle_timeout",
+        "zzz",
+        &["unknown key \"zzz\"", "interfaces"],
+    );
+}
+
+#[test]
+fn values_out_of_range_are_refused_where_they_are() {
+    refused(
+        "weight = 3",
+        "weight = 0",
+        &["weight 0 is out of range: 1 to 1000"],
+    );
+    refused("weight = 3", "weight = 1001", &["1 to 1000"]);
+    refused("weight = 3", "weight = \"3\"", &["invalid type"]);
+    refused("slots = 251", "slots = 1000", &["prime", "997 or 1009"]);
+    refused("slots = 251", "slots = 250", &["251 to 65537"]);
+    refused(
+        "10.0.2.11:8080",
+        "10.0.2.11:70000",
+        &["port 70000 is out of range"],
+    );
+    refused("10.0.2.11:8080", "10.0.2.11:0", &["port 0"]);
+    refused("10.0.2.11:8080", "10.0.2.11", &["has no port"]);
+    refused(
+        "10.0.2.11:8080",
+        "[2001:db8::1]:80",
+        &["wrong address family", "IPv4"],
+    );
+    refused("10.0.2.11:8080", "127.0.0.1:80", &["loopback"]);
+    refused("10.0.2.11:8080", "224.0.0.1:80", &["multicast"]);
+    refused("10.0.2.11:8080", "0.0.0.0:80", &["unspecified"]);
+    refused(
+        "192.0.2.10:80",
+        "192.0.2.10:80/udp",
+        &["UDP is not in this release"],
+    );
+    refused(
+        "192.0.2.10:80",
+        "[2001:db8::1]:80/tcp",
+        &["wrong address family"],
+    );
+    refused(
+        "\"120s\"",
+        "\"2d\"",
+        &["idle_timeout 2d is out of range: 1s to 1day"],
+    );
+    refused("\"120s\"", "\"120\"", &["is not a duration"]);
+    refused("\"eth1\"", "\"eth0\"", &["named twice"]);
+    refused("[\"eth0\", \"eth1\"]", "[]", &["at least one interface"]);
+    refused("\"http\"", "\"htpp\"", &["did you mean \"http\"?"]);
+    refused("\"/healthz\"", "\"healthz\"", &["begins with '/'"]);
+    refused(
+        "\"500ms\"",
+        "\"500ms\"\ntimeout = \"1s\"",
+        &["longer than the interval"],
+    );
+    refused(
+        "type = \"http\"\npath",
+        "type = \"tcp\"\npath",
+        &["path is for checks of type http"],
+    );
+}
+
+#[test]
+fn duplicates_point_at_the_second_and_name_the_first() {
+    refused(
+        "name = \"mail\"",
+        "name = \"www\"",
+        &["there is a service www already"],
+    );
+    refused(
+        "10.0.2.12",
+        "10.0.2.11",
+        &["10.0.2.11:8080 is backend www/web1 already", "way back"],
+    );
+    refused(
+        "192.0.2.10:25",
+        "192.0.2.10:80",
+        &["service www has 192.0.2.10:80/tcp already"],
+    );
+    refused(
+        "192.0.2.10:25",
+        "10.0.2.11:25",
+        &["address of backend www/web1"],
+    );
+    refused(
+        "10.0.2.12",
+        "192.0.2.10",
+        &["virtual address of service www"],
+    );
+    refused(
+        "\"web2\"",
+        "\"web1\"",
+        &["there is a backend www/web1 already"],
+    );
+}
+
+#[test]
+fn limits_hold() {
+    let error = read(&FULL.replace("services = 4", "services = 1")).unwrap_err();
+    assert!(error.message.contains("limits.services is 1"), "{error}");
+    let error = read(&FULL.replace("services = 4", "backends = 2")).unwrap_err();
+    assert!(error.message.contains("leaves 1"), "{error}");
+}
+
+#[test]
+fn names_and_references() {
+    assert!("web-1.a_b".parse::<Name>().is_ok());
+    for bad in ["", "-a", "a/b", "a b", "ä", &"x".repeat(64)] {
+        assert!(bad.parse::<Name>().is_err(), "{bad}");
+    }
+    let reference: BackendRef = "www/web1".parse().unwrap();
+    assert_eq!(reference.to_string(), "www/web1");
+    assert!("www".parse::<BackendRef>().is_err());
+    assert!("www/a/b".parse::<BackendRef>().is_err());
+}
+
+#[test]
+fn changes_do_one_thing_and_leave_the_rest() {
+    let config = full();
+    let new = NewBackend {
+        name: "web3".to_owned(),
+        address: "10.0.2.13:8080".to_owned(),
+        weight: None,
+    };
+    let added = change::apply(&config, &change::add_backend("www", &new).unwrap()).unwrap();
+    assert_eq!(added.services[&name("www")].backends.len(), 3);
+    let again = change::apply(&added, &change::add_backend("www", &new).unwrap());
+    assert!(matches!(again, Err(Refusal::Exists(_))), "{again:?}");
+    let removal = change::remove_backend("www", "web3", false).unwrap();
+    assert_eq!(change::apply(&added, &removal).unwrap(), config);
+
+    let drain = BackendPatch {
+        weight: None,
+        admin: Some("drain".to_owned()),
+    };
+    let drain = change::set_backend("www", "web1", &drain).unwrap();
+    let drained = change::apply(&config, &drain).unwrap();
+    let web1 = &drained.services[&name("www")].backends[&name("web1")];
+    assert_eq!((web1.weight, web1.admin), (1, Admin::Drain));
+}
+
+#[test]
+fn changes_that_do_not_fit_are_refused() {
+    let config = full();
+    let refused = change::apply(&config, &change::remove_service("wwww").unwrap()).unwrap_err();
+    assert_eq!(
+        refused,
+        Refusal::NotFound("there is no service wwww; did you mean \"www\"?".to_owned())
+    );
+    let removal = change::remove_backend("www", "wbe1", true).unwrap();
+    let refused = change::apply(&config, &removal).unwrap_err();
+    assert!(matches!(&refused, Refusal::NotFound(text) if text.contains("\"web1\"")));
+
+    let new = |address: &str, weight| NewBackend {
+        name: "b".to_owned(),
+        address: address.to_owned(),
+        weight,
+    };
+    assert!(change::add_backend("www", &new("10.0.0.1:80", Some(0))).is_err());
+    assert!(change::add_backend("www", &new("[::1]:80", None)).is_err());
+    let same = change::add_backend("mail", &new("10.0.2.11:8080", None)).unwrap();
+    let refused = change::apply(&config, &same).unwrap_err();
+    assert!(matches!(&refused, Refusal::Invalid(text) if text.contains("www/web1")));
+    assert!(change::set_backend("www", "web1", &BackendPatch::default()).is_err());
+
+    let new = NewService {
+        name: "x".to_owned(),
+        vip: "192.0.2.10:80".to_owned(),
+        slots: None,
+        check: None,
+    };
+    let refused = change::apply(&config, &change::add_service(&new).unwrap()).unwrap_err();
+    assert!(matches!(refused, Refusal::Invalid(_)));
+}
+
+#[test]
+fn the_overlay_tells_what_no_longer_fits() {
+    let base = full();
+    let patch = BackendPatch {
+        weight: Some(7),
+        admin: None,
+    };
+    let change = change::set_backend("www", "web1", &patch).unwrap();
+    let running = change::apply(&base, &change).unwrap();
+    let overlay = Overlay::between(&base, &running);
+    let without = change::remove_backend("www", "web1", false).unwrap();
+    let edited = change::apply(&base, &without).unwrap();
+    let (config, left_out) = overlay.apply(&edited);
+    assert_eq!(config, edited);
+    assert_eq!(left_out.len(), 1);
+    assert!(left_out[0].contains("www/web1"), "{left_out:?}");
+}
+
+#[test]
+fn the_store_keeps_the_overlay() {
+    let directory = tempfile::tempdir().unwrap();
+    let state_dir = directory.path().join("state");
+    assert_eq!(store::load(&state_dir).unwrap(), None);
+    let base = full();
+    let change = change::remove_service("mail").unwrap();
+    let overlay = Overlay::between(&base, &change::apply(&base, &change).unwrap());
+    store::save(&state_dir, &overlay).unwrap();
+    assert_eq!(store::load(&state_dir).unwrap(), Some(overlay));
+    assert_eq!(std::fs::read_dir(&state_dir).unwrap().count(), 1);
+    std::fs::write(state_dir.join("overlay.json"), "{").unwrap();
+    let error = format!("{:#}", store::load(&state_dir).unwrap_err());
+    assert!(error.contains("damaged"), "{error}");
+}
+
+fn some_check() -> impl Strategy<Value = Check> {
+    let probe = prop_oneof![
+        Just(Probe::None),
+        Just(Probe::Tcp),
+        (proptest::option::of(Just("h".to_owned())), 100_u16..600).prop_map(|(host, expect)| {
+            Probe::Http {
+                path: "/x".to_owned(),
+                host,
+                expect,
+            }
+        }),
+    ];
+    (probe, 100_u64..100_000, 1_u64..100, 1_u32..9, 1_u32..9).prop_map(
+        |(probe, interval, timeout, rise, fall)| Check {
+            probe,
+            interval: Duration::from_millis(interval),
+            timeout: Duration::from_millis(timeout),
+            rise,
+            fall,
+        },
+    )
+}
+
+prop_compose! {
+    /// Few names and addresses, so that two configurations have much in common.
+    fn some_config()(
+        services in proptest::collection::btree_map(0_u8..4, (0_u8..6, some_check()), 0..4),
+        backends in proptest::collection::vec(
+            (0_u8..4, 0_u8..4, 0_u8..6, 1_u16..=3, any::<bool>()), 0..12),
+    ) -> Config {
+        let mut config = Config { services: BTreeMap::new(), ..full() };
+        for (service, (vip, check)) in services {
+            // What does not fit is left out, by the same judgement as everywhere.
+            let _ = validate::add_service(&mut config, &name(&format!("s{service}")), Service {
+                vip: SocketAddrV4::new(Ipv4Addr::new(192, 0, 2, vip), 80),
+                slots: 251,
+                check,
+                backends: BTreeMap::new(),
+            });
+        }
+        for (service, backend, address, weight, drain) in backends {
+            let reference = BackendRef {
+                service: name(&format!("s{service}")),
+                backend: name(&format!("b{backend}")),
+            };
+            let _ = validate::add_backend(&mut config, &reference, Backend {
+                address: SocketAddrV4::new(Ipv4Addr::new(10, 0, 2, address), 80),
+                weight,
+                admin: if drain { Admin::Drain } else { Admin::Ready },
+            });
+        }
+        config
+    }
+}
+
+proptest! {
+    #[test]
+    fn the_overlay_brings_back_what_ran(base in some_config(), running in some_config()) {
+        let overlay = Overlay::between(&base, &running);
+        let kept: Overlay =
+            serde_json::from_str(&serde_json::to_string(&overlay).unwrap()).unwrap();
+        prop_assert_eq!(&kept, &overlay);
+        prop_assert_eq!(kept.apply(&base), (running.clone(), Vec::new()));
+        prop_assert_eq!(overlay.is_empty(), base == running);
+    }
+
+    #[test]
+    fn no_text_makes_the_reader_panic(text in "\\PC*") {
+        let _ = read(&text);
+        let _ = parse_vip(&text);
+        let _ = text.parse::<BackendRef>();
+    }
+}

@@ -8,7 +8,7 @@ mod object;
 pub use bpf::{TestRun, test_run};
 pub use kernel::Kernel;
 pub use memory::Memory;
-pub use object::{Attachment, Mode, Options, Pins, attach, detach, detach_interface, load};
+pub use object::{Attachment, Lock, Mode, Options, Pins, attach, detach, detach_interface, load};
 
 use lb_ebpf::abi::{
     Backend, BackendId, Flow, FlowKey, Reverse, ReverseKey, Service, ServiceId, ServiceKey, Slot,

@@ -77,6 +77,36 @@ impl Pins {
         Ok(attached)
     }
 
+    /// Makes the caller the only one who writes what is pinned here, until the lock is dropped.
+    pub fn lock(&self) -> Result<Lock, Error> {
+        self.create()?;
+        let action = || format!("lock {}", self.root.display());
+        let root = fs::File::open(&self.root).map_err(|error| Error::new(action(), error))?;
+        match root.try_lock() {
+            Ok(()) => Ok(Lock { _root: root }),
+            Err(fs::TryLockError::WouldBlock) => Err(Error::new(
+                action(),
+                "another lbd runs with what is pinned there: stop it first",
+            )),
+            Err(fs::TryLockError::Error(error)) => Err(Error::new(action(), error)),
+        }
+    }
+
+    /// The directories of this and of other versions, and of the links; nobody else's.
+    fn directories(&self) -> impl Iterator<Item = PathBuf> {
+        let is_version = |name: &str| {
+            name.strip_prefix('v')
+                .is_some_and(|number| number.parse::<u32>().is_ok())
+        };
+        let entries = fs::read_dir(&self.root).into_iter().flatten().flatten();
+        let versions = entries
+            .filter(move |entry| entry.file_name().to_str().is_some_and(is_version))
+            .map(|entry| entry.path());
+        versions
+            .chain(Mode::ALL.map(|mode| self.links(mode)))
+            .filter(|path| path.is_dir())
+    }
+
     fn create(&self) -> Result<(), Error> {
         const USUAL: &str = "/sys/fs/bpf";
         let on_bpffs = |path: &Path| {
@@ -112,6 +142,12 @@ impl Pins {
         }
         Ok(())
     }
+}
+
+/// Held by whoever may change what is pinned. The kernel drops it with the process.
+#[derive(Debug)]
+pub struct Lock {
+    _root: fs::File,
 }
 
 /// What is decided when the program is loaded.
@@ -364,22 +400,15 @@ pub fn detach_interface(pins: &Pins, interface: &str, mode: Mode) -> Result<(), 
 
 /// Takes the program from every interface and removes all pins. Returns the interfaces.
 pub fn detach(pins: &Pins) -> Result<Vec<String>, Error> {
+    if !pins.root.exists() {
+        return Ok(Vec::new());
+    }
+    let _lock = pins.lock()?;
     let attached = pins.attached()?;
     for (interface, mode) in &attached {
         detach_interface(pins, interface, *mode)?;
     }
-    let interfaces = attached
-        .into_iter()
-        .map(|(interface, _)| interface)
-        .collect();
-    let Ok(entries) = fs::read_dir(&pins.root) else {
-        return Ok(interfaces);
-    };
-    // Directories only: a BPF file system has files of its own in its root.
-    let directories = entries
-        .flatten()
-        .map(|entry| entry.path())
-        .filter(|path| path.is_dir());
+    let directories: Vec<_> = pins.directories().collect();
     for directory in directories {
         let remove = || -> io::Result<()> {
             for pin in fs::read_dir(&directory)? {
@@ -391,5 +420,8 @@ pub fn detach(pins: &Pins) -> Result<Vec<String>, Error> {
     }
     // Fails where the root is a mount point; an empty directory harms nobody.
     let _ = fs::remove_dir(&pins.root);
-    Ok(interfaces)
+    Ok(attached
+        .into_iter()
+        .map(|(interface, _)| interface)
+        .collect())
 }

@@ -1,0 +1,300 @@
+//! The server, asked by the client and by those who mean no good.
+
+use super::client::{Client, ClientError};
+use super::server::{bind, serve};
+use super::types::*;
+use crate::daemon::{Change, Handle, Refusal, Request};
+use hyper::Method;
+use std::collections::BTreeMap;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::UnixStream;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
+
+struct Fixture {
+    directory: tempfile::TempDir,
+    client: Client,
+    stop: oneshot::Sender<()>,
+    server: JoinHandle<()>,
+}
+
+impl Fixture {
+    fn socket(&self) -> PathBuf {
+        self.directory.path().join("run/lbd.sock")
+    }
+
+    async fn raw(&self, text: &str) -> String {
+        let mut stream = UnixStream::connect(self.socket()).await.unwrap();
+        let _ = stream.write_all(text.as_bytes()).await;
+        let mut answer = Vec::new();
+        let _ = stream.read_to_end(&mut answer).await;
+        String::from_utf8_lossy(&answer).into_owned()
+    }
+}
+
+async fn fixture() -> Fixture {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("run/lbd.sock");
+    let (requests, receiver) = mpsc::channel(8);
+    tokio::spawn(fake_daemon(receiver));
+    let (stop, stopped) = oneshot::channel();
+    let listener = bind(&path).unwrap();
+    let server = tokio::spawn(serve(listener, Handle::new(requests), async {
+        let _ = stopped.await;
+    }));
+    let client = Client::new(&path, Duration::from_secs(10));
+    Fixture {
+        directory,
+        client,
+        stop,
+        server,
+    }
+}
+
+/// Knows one service with one backend; takes every change of them, and counts.
+async fn fake_daemon(mut requests: mpsc::Receiver<Request>) {
+    let mut revision = 7;
+    while let Some(request) = requests.recv().await {
+        match request {
+            Request::Status(reply) => drop(reply.send(status(revision))),
+            Request::Stats(reply) => drop(reply.send(Ok(Stats {
+                at_ns: 1,
+                services: BTreeMap::new(),
+                backends: BTreeMap::new(),
+                reasons: BTreeMap::new(),
+                tracking: BTreeMap::new(),
+            }))),
+            Request::Change {
+                change,
+                if_revision,
+                reply,
+            } => {
+                let answer = match (if_revision, change) {
+                    (Some(expected), _) if expected != revision => Err(Refusal::Conflict {
+                        expected,
+                        actual: revision,
+                    }),
+                    (_, Change::AddService(name, _)) if name.as_str() == "www" => {
+                        Err(Refusal::Exists("there is a service www already".to_owned()))
+                    }
+                    (_, Change::RemoveService(name)) if name.as_str() != "www" => {
+                        Err(Refusal::NotFound(format!("there is no service {name}")))
+                    }
+                    (_, Change::RemoveBackend { force: true, .. }) => {
+                        Err(Refusal::Failed("the maps do not follow".to_owned()))
+                    }
+                    _ => {
+                        revision += 1;
+                        Ok(revision)
+                    }
+                };
+                drop(reply.send(answer));
+            }
+        }
+    }
+}
+
+fn status(revision: u64) -> Status {
+    Status {
+        version: "0".to_owned(),
+        revision,
+        uptime_s: 1,
+        alarms: Vec::new(),
+        interfaces: Vec::new(),
+        services: vec![Service {
+            name: "www".to_owned(),
+            vip: "192.0.2.10:80/tcp".to_owned(),
+            slots: Slots::default(),
+            check: "tcp every 2s".to_owned(),
+            backends: vec![Backend {
+                service: "www".to_owned(),
+                name: "web1".to_owned(),
+                address: "10.0.2.11:8080".to_owned(),
+                weight: 1,
+                admin: "ready".to_owned(),
+                operational: "up".to_owned(),
+                reason: String::new(),
+                since_s: 1,
+                slots: 1,
+                draining_slots: 0,
+                recorded_flows: 0,
+            }],
+        }],
+        flows: Flows::default(),
+    }
+}
+
+fn new_service(name: &str, vip: &str) -> NewService {
+    NewService {
+        name: name.to_owned(),
+        vip: vip.to_owned(),
+        slots: None,
+        check: None,
+    }
+}
+
+fn refused(answer: Result<Changed, ClientError>) -> (u16, String) {
+    match answer {
+        Err(ClientError::Refused(problem)) => (problem.status, problem.detail),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn answers_questions() {
+    let fixture = fixture().await;
+    let client = &fixture.client;
+    let whole: Status = client.get("/v1/status").await.unwrap();
+    assert_eq!(whole, status(7));
+    let services: Vec<Service> = client.get("/v1/services").await.unwrap();
+    assert_eq!(services, whole.services);
+    let service: Service = client.get("/v1/services/www").await.unwrap();
+    assert_eq!(service, whole.services[0]);
+    for path in ["/v1/backends", "/v1/services/www/backends"] {
+        let backends: Vec<Backend> = client.get(path).await.unwrap();
+        assert_eq!(backends, service.backends);
+    }
+    let backend: Backend = client.get("/v1/services/www/backends/web1").await.unwrap();
+    assert_eq!(backend, service.backends[0]);
+    let stats: Stats = client.get("/v1/stats").await.unwrap();
+    assert_eq!(stats.at_ns, 1);
+    let version: Version = client.get("/v1/version").await.unwrap();
+    assert_eq!(version.version, env!("CARGO_PKG_VERSION"));
+    let missing = client.get::<Service>("/v1/services/wwww").await;
+    let missing = missing.unwrap_err().to_string();
+    assert!(missing.contains("did you mean \"www\"?"), "{missing}");
+    let head = fixture
+        .raw("GET /v1/status HTTP/1.1\r\nHost: x\r\n\r\n")
+        .await;
+    assert!(head.to_lowercase().contains("etag: \"7\""), "{head}");
+}
+
+#[tokio::test]
+async fn makes_changes_and_refuses_them() {
+    let fixture = fixture().await;
+    let client = &fixture.client;
+    let post = |body: NewService, revision| async move {
+        client
+            .change(Method::POST, "/v1/services", &body, revision)
+            .await
+    };
+    let made = post(new_service("x", "192.0.2.11:80"), Some(7)).await;
+    assert_eq!(made.unwrap().revision, 8);
+    let answer = refused(post(new_service("x", "192.0.2.11:80"), Some(7)).await);
+    assert_eq!(answer.0, 412);
+    assert!(answer.1.contains("revision 8, not 7"), "{}", answer.1);
+    assert_eq!(
+        refused(post(new_service("www", "192.0.2.11:80"), None).await).0,
+        409
+    );
+    let answer = refused(post(new_service("x", "[::1]:80"), None).await);
+    assert_eq!(answer.0, 422);
+    assert!(answer.1.contains("wrong address family"), "{}", answer.1);
+
+    let delete = |uri| async move { client.change(Method::DELETE, uri, &(), None).await };
+    assert_eq!(refused(delete("/v1/services/nope").await).0, 404);
+    let backend = "/v1/services/www/backends/web1";
+    assert!(delete(backend).await.is_ok());
+    assert_eq!(
+        refused(delete("/v1/services/www/backends/web1?force=true").await).0,
+        500
+    );
+    assert_eq!(refused(delete("/v1/services/www?force=true").await).0, 400);
+    let patch = BackendPatch {
+        weight: Some(1001),
+        admin: None,
+    };
+    let answer = client.change(Method::PATCH, backend, &patch, None).await;
+    assert_eq!(refused(answer).0, 422);
+}
+
+#[tokio::test]
+async fn refuses_what_is_no_request() {
+    let fixture = fixture().await;
+    let request = |line: &str, body: &str| {
+        format!(
+            "{line} HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        )
+    };
+    for (text, status) in [
+        (request("GET /", ""), "404"),
+        (request("GET /v1/services/www/backends/web1/x", ""), "404"),
+        (request("PUT /v1/services", ""), "405"),
+        (request("POST /v1/services", "{"), "400"),
+        (
+            request(
+                "POST /v1/services",
+                r#"{"name":"x","vip":"192.0.2.1:1","x":1}"#,
+            ),
+            "400",
+        ),
+        (request("POST /v1/services", &" ".repeat(70_000)), "413"),
+        ("\0\u{1}garbage\r\n\r\n".to_owned(), "400"),
+        (format!("GET /{} HTTP/1.1\r\n\r\n", "x".repeat(900_000)), ""),
+    ] {
+        let answer = fixture.raw(&text).await;
+        assert!(
+            answer.is_empty() && status != "404"
+                || answer.starts_with(&format!("HTTP/1.1 {status}")),
+            "{status}: {answer}"
+        );
+    }
+    let answer = fixture
+        .raw(&request("PUT /v1/services", ""))
+        .await
+        .to_lowercase();
+    assert!(answer.contains("allow: get, post\r\n"), "{answer}");
+    assert!(answer.contains("application/problem+json"), "{answer}");
+    assert!(fixture.client.get::<Status>("/v1/status").await.is_ok());
+}
+
+#[tokio::test]
+async fn who_stalls_harms_nobody() {
+    let fixture = fixture().await;
+    let mut stalled = Vec::new();
+    for index in 0..80 {
+        let mut stream = UnixStream::connect(fixture.socket()).await.unwrap();
+        let text: &[u8] = match index % 3 {
+            0 => b"",
+            1 => b"GET /v1/status HT",
+            _ => b"POST /v1/services HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n{",
+        };
+        stream.write_all(text).await.unwrap();
+        stalled.push(stream);
+    }
+    // More than there are places for: they are cut off, two rounds of them.
+    let client = Client::new(&fixture.socket(), Duration::from_secs(20));
+    assert!(client.get::<Status>("/v1/status").await.is_ok());
+}
+
+#[tokio::test]
+async fn the_socket_is_ours_alone() {
+    let fixture = fixture().await;
+    let path = fixture.socket();
+    let mode = std::fs::metadata(&path).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    // A second daemon keeps away.
+    let second = bind(&path).unwrap_err();
+    assert!(format!("{second:#}").contains("another lbd"), "{second:#}");
+    assert!(fixture.client.get::<Status>("/v1/status").await.is_ok());
+    // The first takes its socket with it.
+    fixture.stop.send(()).unwrap();
+    fixture.server.await.unwrap();
+    assert!(!path.exists());
+    let error = fixture
+        .client
+        .get::<Status>("/v1/status")
+        .await
+        .unwrap_err();
+    assert!(error.to_string().contains("is it running?"), "{error}");
+    // A stale one is replaced; another file is not.
+    drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+    drop(bind(&path).unwrap());
+    std::fs::write(&path, "precious").unwrap();
+    assert!(bind(&path).is_err());
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), "precious");
+}

@@ -1,0 +1,161 @@
+//! What is printed, and what commands end with.
+
+use super::stats::{Rates, scaled};
+use super::wait::Goal;
+use super::*;
+use crate::api::types::{Flows, Interface, Problem, Slots, Stats, Traffic};
+use std::collections::BTreeMap;
+
+fn backend(operational: &str, admin: &str) -> Backend {
+    Backend {
+        service: "www".to_owned(),
+        name: "web1".to_owned(),
+        address: "10.0.2.11:8080".to_owned(),
+        weight: 1,
+        admin: admin.to_owned(),
+        operational: operational.to_owned(),
+        reason: "connection refused".to_owned(),
+        since_s: 75,
+        slots: 251,
+        draining_slots: 0,
+        recorded_flows: 2,
+    }
+}
+
+fn status(backends: Vec<Backend>) -> Status {
+    Status {
+        version: "0.1.0".to_owned(),
+        revision: 12,
+        uptime_s: 3_725,
+        alarms: Vec::new(),
+        interfaces: vec![Interface {
+            name: "eth0".to_owned(),
+            ifindex: 2,
+            mode: "native".to_owned(),
+        }],
+        services: vec![Service {
+            name: "www".to_owned(),
+            vip: "192.0.2.10:80/tcp".to_owned(),
+            slots: Slots {
+                total: 251,
+                clean: 251,
+                ..Slots::default()
+            },
+            check: "tcp every 2s".to_owned(),
+            backends,
+        }],
+        flows: Flows {
+            recorded: 2,
+            capacity: 262_144,
+        },
+    }
+}
+
+#[test]
+fn tables_are_plain_without_colour() {
+    let shown = table::status(&status(vec![backend("up", "ready")]), false);
+    let expected = "\
+lbd 0.1.0, revision 12, up 1h 2m
+interfaces: eth0 (native)
+flows: 2 of 262144
+
+SERVICE  VIP                 UP  CHECK         SLOTS  CLEAN  DIRTY  SETTLED  EMPTY
+www      192.0.2.10:80/tcp  1/1  tcp every 2s    251    251      0        0      0
+";
+    assert_eq!(shown, expected);
+    let shown = table::backend(&backend("down", "ready"), false);
+    let expected = "\
+BACKEND   ADDRESS         WEIGHT  ADMIN  STATE  SINCE   SLOTS  DRAINING  FLOWS  REASON
+www/web1  10.0.2.11:8080       1  ready  down   1m 15s    251         0      2  connection refused
+";
+    assert_eq!(shown, expected);
+    let coloured = table::backend(&backend("down", "ready"), true);
+    assert!(coloured.contains("\u{1b}["), "{coloured}");
+}
+
+#[test]
+fn degraded_is_an_alarm_or_a_service_without_backends() {
+    assert!(
+        degraded(&status(vec![
+            backend("up", "ready"),
+            backend("down", "ready")
+        ]))
+        .is_empty()
+    );
+    assert_eq!(degraded(&status(vec![backend("up", "drain")])).len(), 1);
+    assert_eq!(degraded(&status(Vec::new())).len(), 1);
+    let mut alarmed = status(vec![backend("up", "ready")]);
+    alarmed.alarms.push("the flow table is full".to_owned());
+    assert_eq!(degraded(&alarmed), ["the flow table is full"]);
+}
+
+#[test]
+fn goals() {
+    let up = backend("up", "ready");
+    assert!(Goal::Serving.reached(Some(&up)));
+    assert!(!Goal::Serving.reached(Some(&backend("down", "ready"))));
+    assert!(!Goal::Serving.reached(None));
+    let mut drained = backend("up", "drain");
+    drained.slots = 0;
+    assert!(!Goal::Drained.reached(Some(&drained)), "flows are left");
+    drained.recorded_flows = 0;
+    assert!(Goal::Drained.reached(Some(&drained)));
+    assert!(Goal::Gone.reached(None));
+    assert!(!Goal::Gone.reached(Some(&drained)));
+}
+
+#[test]
+fn exit_codes() {
+    let refused = |status| {
+        Failure::Client(ClientError::Refused(Problem {
+            title: String::new(),
+            status,
+            detail: String::new(),
+        }))
+    };
+    let codes = [422, 409, 500, 404, 412].map(|status| refused(status).exit_code());
+    assert_eq!(codes, [1, 1, 1, 4, 5]);
+    assert_eq!(Failure::WaitTimedOut(String::new()).exit_code(), 6);
+    assert_eq!(Failure::Degraded(String::new()).exit_code(), 7);
+}
+
+#[test]
+fn rates_come_from_two_samples() {
+    let sample = |at_ns, packets_in, bytes_in| Stats {
+        at_ns,
+        services: BTreeMap::from([(
+            "www".to_owned(),
+            Traffic {
+                packets_in,
+                bytes_in,
+                ..Traffic::default()
+            },
+        )]),
+        backends: BTreeMap::new(),
+        reasons: BTreeMap::from([("to_backend".to_owned(), packets_in)]),
+        tracking: BTreeMap::new(),
+    };
+    let rates = Rates::between(&sample(1_000, 10, 1_000), &sample(2_000_001_000, 30, 3_000));
+    let json = serde_json::to_value(&rates).unwrap();
+    assert_eq!(json["seconds"], 2.0);
+    assert_eq!(json["services"]["www"]["packets_in_per_s"], 10.0);
+    assert_eq!(json["services"]["www"]["bits_in_per_s"], 8_000.0);
+    assert_eq!(json["reasons"]["to_backend"], 10.0);
+    // Reset counters, and a clock that stands still, make no nonsense.
+    let reset = Rates::between(&sample(0, 30, 0), &sample(1_000_000_000, 5, 0));
+    assert_eq!(
+        serde_json::to_value(&reset).unwrap()["reasons"]["to_backend"],
+        5.0
+    );
+    let still = Rates::between(&sample(0, 0, 0), &sample(0, 5, 0));
+    assert_eq!(
+        serde_json::to_value(&still).unwrap()["reasons"]["to_backend"],
+        0.0
+    );
+}
+
+#[test]
+fn numbers_are_scaled() {
+    let shown = [0.0, 0.25, 999.0, 1_500.0, 2.5e6, 9.87e9].map(scaled);
+    assert_eq!(shown, ["0", "0.2", "999", "1.5k", "2.5M", "9.9G"]);
+}
