@@ -9,7 +9,9 @@ use lb_control::dataplane::{self, Attachment, Kernel, Mode, Options, Pins};
 use lb_control::shell::health::Checker;
 use lb_control::shell::next_hop::Resolver;
 use lb_control::shell::{host, secret};
+use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
@@ -43,8 +45,17 @@ enum Command {
     },
 }
 
-fn main() -> anyhow::Result<()> {
-    let args = Args::parse();
+fn main() -> ExitCode {
+    match execute(Args::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("lbd: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn execute(args: Args) -> anyhow::Result<()> {
     match args.command {
         Some(Command::Check { file }) => {
             let config = read(&file)?;
@@ -89,6 +100,7 @@ async fn run(file: &Path, log_verdicts: bool) -> anyhow::Result<()> {
     });
     tracing_subscriber::fmt()
         .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr)
         .init();
 

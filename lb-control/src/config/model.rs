@@ -27,6 +27,22 @@ pub struct Config {
     pub services: BTreeMap<Name, Service>,
 }
 
+impl Config {
+    /// The keys in which `other` differs, and which only a start of lbd brings into effect.
+    #[must_use]
+    pub fn differs_until_restart(&self, other: &Self) -> Vec<&'static str> {
+        let differs = [
+            ("interfaces", self.interfaces != other.interfaces),
+            ("socket", self.socket != other.socket),
+            ("state_dir", self.state_dir != other.state_dir),
+            ("bpffs", self.bpffs != other.bpffs),
+            ("limits", self.limits != other.limits),
+        ];
+        let differs = differs.into_iter().filter(|(_, differs)| *differs);
+        differs.map(|(key, _)| key).collect()
+    }
+}
+
 /// Sizes of the maps. They take effect when the maps are made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {

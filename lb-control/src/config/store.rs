@@ -2,20 +2,31 @@
 
 use super::overlay::Overlay;
 use anyhow::{Context, Result};
+use serde::{Deserialize, Serialize};
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{ErrorKind, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 
-const FILE: &str = "overlay.json";
-const TEMPORARY: &str = ".overlay.json.new";
+/// What outlives the daemon.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Kept {
+    /// The revision of the configuration.
+    pub revision: u64,
+    /// What the CLI changed.
+    pub overlay: Overlay,
+}
+
+const FILE: &str = "changes.json";
+const TEMPORARY: &str = ".changes.json.new";
 
 /// What was kept, if anything was.
 ///
 /// # Errors
 ///
 /// If it cannot be read, or is not what [`save`] wrote.
-pub fn load(state_dir: &Path) -> Result<Option<Overlay>> {
+pub fn load(state_dir: &Path) -> Result<Option<Kept>> {
     let path = state_dir.join(FILE);
     let text = match fs::read(&path) {
         Ok(text) => text,
@@ -26,34 +37,34 @@ pub fn load(state_dir: &Path) -> Result<Option<Overlay>> {
             });
         }
     };
-    let overlay = serde_json::from_slice(&text).with_context(|| {
+    let kept = serde_json::from_slice(&text).with_context(|| {
         format!(
             "{} is damaged: mend it, or move it away to go on with the configuration file alone",
             path.display()
         )
     })?;
-    Ok(Some(overlay))
+    Ok(Some(kept))
 }
 
-/// Keeps `overlay`. After a crash there is either the old one or the new one.
+/// Keeps `kept`. After a crash there is either the old one or the new one.
 ///
 /// # Errors
 ///
 /// If it cannot be written. The old one is still there then.
-pub fn save(state_dir: &Path, overlay: &Overlay) -> Result<()> {
+pub fn save(state_dir: &Path, kept: &Kept) -> Result<()> {
     let path = state_dir.join(FILE);
     let temporary = state_dir.join(TEMPORARY);
-    write(state_dir, &temporary, &path, overlay)
+    write(state_dir, &temporary, &path, kept)
         .with_context(|| format!("failed to keep the change in {}", path.display()))
 }
 
-fn write(state_dir: &Path, temporary: &Path, path: &Path, overlay: &Overlay) -> Result<()> {
+fn write(state_dir: &Path, temporary: &Path, path: &Path, kept: &Kept) -> Result<()> {
     DirBuilder::new()
         .recursive(true)
         .mode(0o755)
         .create(state_dir)
         .with_context(|| format!("failed to make {}", state_dir.display()))?;
-    let mut text = serde_json::to_vec_pretty(overlay)?;
+    let mut text = serde_json::to_vec_pretty(kept)?;
     text.push(b'\n');
     let mut file = OpenOptions::new()
         .write(true)

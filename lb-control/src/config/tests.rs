@@ -299,10 +299,14 @@ fn the_store_keeps_the_overlay() {
     let base = full();
     let change = change::remove_service("mail").unwrap();
     let overlay = Overlay::between(&base, &change::apply(&base, &change).unwrap());
-    store::save(&state_dir, &overlay).unwrap();
-    assert_eq!(store::load(&state_dir).unwrap(), Some(overlay));
+    let kept = store::Kept {
+        revision: 7,
+        overlay,
+    };
+    store::save(&state_dir, &kept).unwrap();
+    assert_eq!(store::load(&state_dir).unwrap(), Some(kept));
     assert_eq!(std::fs::read_dir(&state_dir).unwrap().count(), 1);
-    std::fs::write(state_dir.join("overlay.json"), "{").unwrap();
+    std::fs::write(state_dir.join("changes.json"), "{").unwrap();
     let error = format!("{:#}", store::load(&state_dir).unwrap_err());
     assert!(error.contains("damaged"), "{error}");
 }

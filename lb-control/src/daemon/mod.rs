@@ -79,22 +79,17 @@ impl<D: Dataplane> Daemon<D> {
         watchers: Watchers,
         secret: [u64; 2],
     ) -> anyhow::Result<Self> {
-        let mut warnings = Vec::new();
-        let running = match store::load(&base.state_dir)? {
-            Some(overlay) => {
-                let (running, misfits) = overlay.apply(&base);
-                warnings = misfits;
-                running
-            }
-            None => base.clone(),
-        };
+        let kept = store::load(&base.state_dir)?.unwrap_or_default();
+        let (running, warnings) = kept.overlay.apply(&base);
+        // The file may be another one than before, and no revision ever names two configurations.
+        let revision = kept.revision + 1;
         let tables = dataplane.read().context("read what an earlier lbd left")?;
         let mut daemon = Self {
             dataplane,
             watchers,
             attachments: Vec::new(),
             started: Instant::now(),
-            revision: 1,
+            revision,
             base,
             running,
             warnings,
@@ -112,6 +107,7 @@ impl<D: Dataplane> Daemon<D> {
             failure: None,
         };
         daemon.adopt_health();
+        daemon.keep(&daemon.running, daemon.revision)?;
         daemon.reconcile(&daemon.running.clone())?;
         daemon.watch();
         Ok(daemon)
@@ -193,8 +189,8 @@ impl<D: Dataplane> Daemon<D> {
             } => {
                 let result = self.change(&change, if_revision);
                 match &result {
-                    Ok(revision) => tracing::info!(?change, revision, "changed"),
-                    Err(refusal) => tracing::info!(?change, %refusal, "refused a change"),
+                    Ok(revision) => tracing::info!(%change, revision, "changed"),
+                    Err(refusal) => tracing::info!(%change, %refusal, "refused a change"),
                 }
                 drop(reply.send(result));
             }
@@ -209,6 +205,11 @@ impl<D: Dataplane> Daemon<D> {
             });
         }
         let next = change::apply(&self.running, wanted)?;
+        // Whatever is refused is refused before anything is kept or done.
+        desired::desired(&next, &self.world, &self.tables)
+            .map_err(|full| Refusal::Invalid(full.to_string()))?;
+        self.keep(&next, self.revision + 1)
+            .map_err(|error| Refusal::Failed(chain(&error)))?;
         if let Change::RemoveBackend {
             backend,
             force: true,
@@ -217,34 +218,53 @@ impl<D: Dataplane> Daemon<D> {
         {
             self.world.cut.insert(*id);
         }
-        // Whatever is refused is refused before anything is kept or done.
-        desired::desired(&next, &self.world, &self.tables)
-            .map_err(|full| Refusal::Invalid(full.to_string()))?;
-        store::save(&self.base.state_dir, &Overlay::between(&self.base, &next))
-            .map_err(|error| Refusal::Failed(chain(&error)))?;
         let result = self.reconcile(&next);
         self.accept(next);
-        result.map_err(|error| Refusal::Failed(chain(&error)))?;
+        result.map_err(|error| {
+            let error = chain(&error);
+            Refusal::Failed(format!("the change is kept and tried again: {error}"))
+        })?;
         Ok(self.revision)
     }
 
+    /// Writes down what must outlive this process.
+    fn keep(&self, config: &Config, revision: u64) -> anyhow::Result<()> {
+        let overlay = Overlay::between(&self.base, config);
+        store::save(&self.base.state_dir, &store::Kept { revision, overlay })
+    }
+
+    /// Takes another configuration file. Nothing is changed if it does not fit.
     fn reload(&mut self, base: Config) {
         let (next, misfits) = Overlay::between(&self.base, &self.running).apply(&base);
-        match desired::desired(&next, &self.world, &self.tables) {
-            Err(full) => tracing::error!(%full, "the new configuration does not fit: kept the old"),
-            Ok(_) => {
-                self.base = base;
-                self.warnings = misfits;
-                if let Err(error) = self.reconcile(&next) {
-                    tracing::error!(
-                        error = chain(&error),
-                        "could not apply the new configuration"
-                    );
-                }
-                self.accept(next);
-                tracing::info!(revision = self.revision, "reloaded the configuration");
-            }
+        if let Err(full) = desired::desired(&next, &self.world, &self.tables) {
+            tracing::error!(%full, "the new configuration does not fit: kept the old");
+            return;
         }
+        let restart = self.base.differs_until_restart(&base);
+        if !restart.is_empty() {
+            let keys = restart.join(", ");
+            tracing::warn!("{keys}: kept as it was until lbd is started again");
+        }
+        self.warnings = misfits;
+        self.warnings.extend(restart.iter().map(|key| {
+            format!("{key} in the configuration file differs from what runs: start lbd again")
+        }));
+        self.base.services = base.services;
+        self.base.idle_timeout = base.idle_timeout;
+        self.running.idle_timeout = base.idle_timeout;
+        let next = Config {
+            services: next.services,
+            ..self.running.clone()
+        };
+        let result = self.reconcile(&next);
+        self.accept(next);
+        if let Err(error) = result.and_then(|()| self.keep(&self.running, self.revision)) {
+            tracing::error!(
+                error = chain(&error),
+                "could not apply the new configuration"
+            );
+        }
+        tracing::info!(revision = self.revision, "reloaded the configuration");
     }
 
     /// Makes `config` the running one.
@@ -311,7 +331,7 @@ impl<D: Dataplane> Daemon<D> {
     fn on_next_hop(&mut self, event: NextHopEvent) {
         match event.next_hop {
             Ok(next_hop) => {
-                tracing::info!(address = %event.address, ?next_hop, "resolved");
+                tracing::info!(address = %event.address, %next_hop, "resolved");
                 self.world.unreachable.remove(&event.address);
                 self.world.next_hops.insert(event.address, next_hop);
             }

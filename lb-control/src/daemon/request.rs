@@ -1,7 +1,8 @@
 //! How others ask the daemon.
 
 use crate::api::types::{Stats, Status};
-use crate::config::{BackendRef, Name};
+use crate::config::{Admin, BackendRef, Name};
+use std::fmt;
 use tokio::sync::{mpsc, oneshot};
 
 /// Something to be done by the task that owns the state.
@@ -34,7 +35,7 @@ pub enum Change {
     /// A new backend.
     AddBackend(BackendRef, crate::config::Backend),
     /// Another weight or administrative state.
-    SetBackend(BackendRef, Option<u16>, Option<crate::config::Admin>),
+    SetBackend(BackendRef, Option<u16>, Option<Admin>),
     /// Away with a backend: it drains first, unless by force.
     RemoveBackend {
         /// Which.
@@ -42,6 +43,36 @@ pub enum Change {
         /// Cut its connections.
         force: bool,
     },
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::AddService(name, service) => write!(f, "add service {name} {}/tcp", service.vip),
+            Self::SetCheck(name, _) => write!(f, "set the check of service {name}"),
+            Self::RemoveService(name) => write!(f, "remove service {name}"),
+            Self::AddBackend(name, backend) => write!(
+                f,
+                "add backend {name} {} with weight {}",
+                backend.address, backend.weight
+            ),
+            Self::SetBackend(name, weight, admin) => {
+                write!(f, "set backend {name}")?;
+                if let Some(weight) = weight {
+                    write!(f, " to weight {weight}")?;
+                }
+                match admin {
+                    Some(Admin::Ready) => f.write_str(" to ready"),
+                    Some(Admin::Drain) => f.write_str(" to drain"),
+                    None => Ok(()),
+                }
+            }
+            Self::RemoveBackend { backend, force } => {
+                let how = if *force { " by force" } else { "" };
+                write!(f, "remove backend {backend}{how}")
+            }
+        }
+    }
 }
 
 /// Why something was not done. Nothing was changed then.

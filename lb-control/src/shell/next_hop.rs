@@ -14,6 +14,7 @@ use neighbourhood::{Hop, Neighbourhood};
 use netlink::{Netlink, News};
 use std::collections::BTreeSet;
 use std::convert::Infallible;
+use std::fmt;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
@@ -41,6 +42,17 @@ pub struct NextHop {
     pub source: Mac,
     /// The hardware address of the backend, or of the router before it.
     pub destination: Mac,
+}
+
+impl fmt::Display for NextHop {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [a, b, c, d, e, last] = self.destination;
+        let ifindex = self.ifindex;
+        write!(
+            f,
+            "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{last:02x} by interface {ifindex}"
+        )
+    }
 }
 
 /// What is known of the way to a backend.
