@@ -11,6 +11,7 @@
 //! # }
 //! ```
 
+use std::ffi::OsStr;
 use std::fs;
 use std::path::PathBuf;
 use std::process::{Command, Output};
@@ -19,6 +20,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::sys::signal::Signal;
 
 use crate::layout::{self, Layout};
 use crate::lbd_config::LbdConfig;
@@ -255,14 +257,22 @@ impl Lab {
         Ok(())
     }
 
+    /// Makes lbd read its configuration again, with SIGHUP.
+    pub fn reload_lbd(&self) -> Result<()> {
+        let lbd = self.lbd.as_ref().context("lbd does not run")?;
+        lbd.signal(Signal::SIGHUP)
+    }
+
+    /// What the programs wrote: that of `lbd`, `web1`, ….
+    pub fn log(&self, program: &str) -> Result<String> {
+        let path = self.layout.log(program);
+        fs::read_to_string(&path).with_context(|| format!("failed to read {}", path.display()))
+    }
+
     /// Runs `lbd detach`, which removes links and pins.
     pub fn detach(&self) -> Result<()> {
-        let mut command = self.lb().command(&self.programs.lbd)?;
-        let output = command
-            .arg("detach")
-            .arg("--config")
-            .arg(self.layout.config())
-            .output()?;
+        let config = self.layout.config();
+        let output = self.run_lbd(&["detach".as_ref(), "--config".as_ref(), config.as_ref()])?;
         let said = String::from_utf8_lossy(&output.stderr);
         ensure!(
             output.status.success(),
@@ -270,6 +280,12 @@ impl Lab {
             said.trim()
         );
         Ok(())
+    }
+
+    /// Runs lbd with these arguments, such as `check FILE`, until it ends.
+    pub fn run_lbd(&self, args: &[&OsStr]) -> Result<Output> {
+        let mut lbd = self.lb().command(&self.programs.lbd)?;
+        Ok(lbd.args(args).output()?)
     }
 
     /// Runs lbctl against this lab's lbd.

@@ -12,5 +12,6 @@ pub mod lbd_config;
 pub mod netns;
 mod offload;
 mod process;
+pub mod raw;
 mod topology;
 pub mod wait;

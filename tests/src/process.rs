@@ -43,6 +43,12 @@ impl Process {
         Ok(self.child.try_wait()?)
     }
 
+    /// Sends it a signal.
+    pub(crate) fn signal(&self, signal: Signal) -> Result<()> {
+        let pid = i32::try_from(self.child.id()).context("a pid that is none")?;
+        Ok(kill(Pid::from_raw(pid), signal)?)
+    }
+
     /// Ends it with SIGKILL, as a crash would.
     pub(crate) fn kill(mut self) -> Result<()> {
         self.child.kill()?;
@@ -52,8 +58,7 @@ impl Process {
 
     /// Asks it to end with SIGTERM, and waits until it does.
     pub(crate) fn stop(mut self, limit: Duration) -> Result<ExitStatus> {
-        let pid = i32::try_from(self.child.id()).context("a pid that is none")?;
-        kill(Pid::from_raw(pid), Signal::SIGTERM)?;
+        self.signal(Signal::SIGTERM)?;
         wait::wait_for(limit, "a program to end after SIGTERM", || {
             self.child.try_wait()?.context("it still runs")
         })

@@ -42,6 +42,9 @@ enum Command {
         /// The configuration file
         #[arg(long, default_value = "/etc/headgate/lbd.toml")]
         config: PathBuf,
+        /// Where everything is pinned, if the configuration file is not to be asked
+        #[arg(long, value_name = "DIRECTORY", conflicts_with = "config")]
+        bpffs: Option<PathBuf>,
     },
 }
 
@@ -58,7 +61,7 @@ fn main() -> ExitCode {
 fn execute(args: Args) -> anyhow::Result<()> {
     match args.command {
         Some(Command::Check { file }) => {
-            let config = read(&file)?;
+            let config = read_config(&file)?;
             println!(
                 "{}: fine, {} services",
                 file.display(),
@@ -66,8 +69,13 @@ fn execute(args: Args) -> anyhow::Result<()> {
             );
             Ok(())
         }
-        Some(Command::Detach { config }) => {
-            let interfaces = dataplane::detach(&Pins::new(&read(&config)?.bpffs))?;
+        Some(Command::Detach { config, bpffs }) => {
+            let bpffs = match bpffs {
+                Some(bpffs) => bpffs,
+                // Interfaces that are gone must not keep the others attached.
+                None => config::parse(&read(&config)?, &config)?.bpffs,
+            };
+            let interfaces = dataplane::detach(&Pins::new(&bpffs))?;
             println!("detached from {}", list(&interfaces));
             Ok(())
         }
@@ -83,10 +91,17 @@ fn list(interfaces: &[String]) -> String {
     }
 }
 
-fn read(file: &Path) -> anyhow::Result<Config> {
-    let text = std::fs::read_to_string(file)
-        .with_context(|| format!("cannot read the configuration file {}", file.display()))?;
-    Ok(config::parse(&text, file)?)
+fn read(file: &Path) -> anyhow::Result<String> {
+    std::fs::read_to_string(file)
+        .with_context(|| format!("cannot read the configuration file {}", file.display()))
+}
+
+/// Reads a configuration that this host can run.
+fn read_config(file: &Path) -> anyhow::Result<Config> {
+    let text = read(file)?;
+    let config = config::parse(&text, file)?;
+    config::check_interfaces(&text, file, host::check_interface)?;
+    Ok(config)
 }
 
 #[tokio::main]
@@ -104,8 +119,7 @@ async fn run(file: &Path, log_verdicts: bool) -> anyhow::Result<()> {
         .with_writer(std::io::stderr)
         .init();
 
-    let config = read(file)?;
-    host::check_interfaces(&config.interfaces)?;
+    let config = read_config(file)?;
     for warning in host::warnings(&config.interfaces) {
         tracing::warn!("{warning}");
     }
@@ -224,7 +238,7 @@ async fn reload_on_hangup(file: PathBuf, reloads: mpsc::Sender<Config>) {
         return;
     };
     while hangup.recv().await.is_some() {
-        match read(&file) {
+        match read_config(&file) {
             Ok(config) => {
                 if reloads.send(config).await.is_err() {
                     return;

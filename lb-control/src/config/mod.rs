@@ -12,7 +12,7 @@ mod values;
 
 pub use model::*;
 pub use overlay::Overlay;
-pub use parse::{ParseError, parse};
+pub use parse::{ParseError, check_interfaces, parse};
 pub use text::{InvalidText, format_vip, parse_vip};
 
 #[cfg(test)]

@@ -54,16 +54,38 @@ impl fmt::Display for ParseError {
 ///
 /// The first thing that is wrong with it.
 pub fn parse(text: &str, file: &Path) -> Result<Config, ParseError> {
-    read(text).map_err(|fault| ParseError {
-        file: file.to_owned(),
-        place: fault.span.map(|span| place(text, span.start)),
-        message: fault.message,
-    })
+    read(text).map_err(|fault| fault.in_file(text, file))
+}
+
+/// Judges the names of the interfaces, of which the text alone cannot tell whether they exist.
+///
+/// # Errors
+///
+/// What `judgement` says of the first that it refuses.
+pub fn check_interfaces(
+    text: &str,
+    file: &Path,
+    judgement: impl Fn(&str) -> Result<(), String>,
+) -> Result<(), ParseError> {
+    let refused = |fault: Fault| fault.in_file(text, file);
+    let raw = read_raw(text).map_err(refused)?;
+    let mut names = raw.interfaces.get_ref().iter();
+    names.try_for_each(|name| judge(name, |name| judgement(name)).map_err(refused))
 }
 
 struct Fault {
     span: Option<Range<usize>>,
     message: String,
+}
+
+impl Fault {
+    fn in_file(self, text: &str, file: &Path) -> ParseError {
+        ParseError {
+            file: file.to_owned(),
+            place: self.span.map(|span| place(text, span.start)),
+            message: self.message,
+        }
+    }
 }
 
 fn place(text: &str, offset: usize) -> (usize, usize) {
@@ -93,11 +115,15 @@ fn judge_or<T, V>(
     value.map_or(Ok(default), |value| judge(value, judgement))
 }
 
-fn read(text: &str) -> Result<Config, Fault> {
-    let raw: raw::Config = toml::from_str(text).map_err(|error| Fault {
+fn read_raw(text: &str) -> Result<raw::Config, Fault> {
+    toml::from_str(text).map_err(|error| Fault {
         span: error.span(),
         message: explain(error.message()),
-    })?;
+    })
+}
+
+fn read(text: &str) -> Result<Config, Fault> {
+    let raw = read_raw(text)?;
     let mut config = Config {
         interfaces: interfaces(&raw.interfaces)?,
         socket: path(raw.socket.as_ref(), "socket", SOCKET)?,

@@ -64,6 +64,8 @@ pub struct Daemon<D> {
     /// What the tables hold, as far as we know.
     tables: Tables,
     ids: BTreeMap<BackendRef, BackendId>,
+    /// What backends are called, also those that have left and finish their connections.
+    names: BTreeMap<BackendId, BackendRef>,
     kept: BTreeSet<Name>,
     dirty: sweep::DirtySince,
     recorded: BTreeMap<BackendId, u64>,
@@ -100,6 +102,7 @@ impl<D: Dataplane> Daemon<D> {
             health: BTreeMap::new(),
             tables,
             ids: BTreeMap::new(),
+            names: BTreeMap::new(),
             kept: BTreeSet::new(),
             dirty: sweep::DirtySince::default(),
             recorded: BTreeMap::new(),
@@ -204,6 +207,17 @@ impl<D: Dataplane> Daemon<D> {
                 actual: self.revision,
             });
         }
+        if let Change::RemoveBackend {
+            backend,
+            force: true,
+        } = wanted
+            && let Some(id) = self.leaving(backend)
+        {
+            self.world.cut.insert(id);
+            let result = self.reconcile(&self.running.clone());
+            result.map_err(|error| Refusal::Failed(chain(&error)))?;
+            return Ok(self.revision);
+        }
         let next = change::apply(&self.running, wanted)?;
         // Whatever is refused is refused before anything is kept or done.
         desired::desired(&next, &self.world, &self.tables)
@@ -225,6 +239,17 @@ impl<D: Dataplane> Daemon<D> {
             Refusal::Failed(format!("the change is kept and tried again: {error}"))
         })?;
         Ok(self.revision)
+    }
+
+    /// The id of a backend that was removed, and finishes its connections.
+    fn leaving(&self, backend: &BackendRef) -> Option<BackendId> {
+        let mut names = self.names.iter();
+        let (id, _) = names.find(|(id, name)| {
+            *name == backend
+                && self.tables.backends.contains_key(id)
+                && self.ids.get(backend) != Some(id)
+        })?;
+        (!self.ids.contains_key(backend)).then_some(*id)
     }
 
     /// Writes down what must outlive this process.
@@ -358,6 +383,8 @@ impl<D: Dataplane> Daemon<D> {
             tracing::error!(%service, "no backend is up: kept the last ones");
         }
         self.kept = desired.kept;
+        let named = desired.ids.iter().map(|(name, id)| (*id, name.clone()));
+        self.names.extend(named);
         self.ids = desired.ids;
         self.world.last_ids = desired.last_ids;
         self.apply(desired.tables)
@@ -429,6 +456,7 @@ impl<D: Dataplane> Daemon<D> {
             let service = services.contains(&service).then_some(service);
             self.dataplane.retire(id, service)?;
             self.world.cut.remove(&id);
+            self.names.remove(&id);
         }
         Ok(())
     }

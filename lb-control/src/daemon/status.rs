@@ -57,7 +57,7 @@ impl<D: Dataplane> Daemon<D> {
             .iter()
             .map(|(backend, config)| self.backend((name, backend), config, &owned))
             .collect();
-        backends.extend(self.leaving(name, id, &owned));
+        backends.extend(self.all_leaving(name, id, &owned));
         types::Service {
             name: name.to_string(),
             vip: format!("{}/tcp", service.vip),
@@ -109,7 +109,12 @@ impl<D: Dataplane> Daemon<D> {
     }
 
     /// Backends that left the configuration, and finish their connections.
-    fn leaving(&self, service: &Name, id: Option<ServiceId>, owned: &Owned) -> Vec<types::Backend> {
+    fn all_leaving(
+        &self,
+        service: &Name,
+        id: Option<ServiceId>,
+        owned: &Owned,
+    ) -> Vec<types::Backend> {
         let configured: Vec<BackendId> = self.ids.values().copied().collect();
         let backends = self.tables.backends.iter();
         backends
@@ -123,7 +128,11 @@ impl<D: Dataplane> Daemon<D> {
                 let (slots, draining_slots) = owned.of(*backend);
                 types::Backend {
                     service: service.to_string(),
-                    name: address.clone(),
+                    // One that was removed before lbd was started has lost its name.
+                    name: self
+                        .names
+                        .get(backend)
+                        .map_or_else(|| address.clone(), |name| name.backend.to_string()),
                     address,
                     weight: 0,
                     admin: "removing".to_owned(),

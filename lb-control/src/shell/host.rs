@@ -1,25 +1,17 @@
 //! What the host must be like for packets to get through.
 
-use anyhow::bail;
 use network_interface::{NetworkInterface, NetworkInterfaceConfig as _};
+use std::collections::BTreeSet;
 
-/// Refuses interfaces that do not exist.
-pub fn check_interfaces(wanted: &[String]) -> anyhow::Result<()> {
-    let mut names: Vec<String> = NetworkInterface::show()?
-        .into_iter()
-        .map(|interface| interface.name)
-        .collect();
-    names.sort();
-    names.dedup();
-    for name in wanted {
-        if nix::net::if_::if_nametoindex(name.as_str()).is_err() {
-            bail!(
-                "there is no interface {name}; there are {}",
-                names.join(", ")
-            );
-        }
+/// Refuses the name of an interface that does not exist.
+pub fn check_interface(name: &str) -> Result<(), String> {
+    if nix::net::if_::if_nametoindex(name).is_ok() {
+        return Ok(());
     }
-    Ok(())
+    let interfaces = NetworkInterface::show().unwrap_or_default();
+    let known: BTreeSet<String> = interfaces.into_iter().map(|each| each.name).collect();
+    let known = Vec::from_iter(known).join(", ");
+    Err(format!("there is no interface {name} here, but {known}"))
 }
 
 /// Settings of the kernel that keep packets from getting through, with what to do about them.

@@ -10,22 +10,35 @@ use std::process::ExitCode;
 
 type Scenario = fn() -> anyhow::Result<()>;
 
-const SCENARIOS: &[(&str, Scenario)] = &[
-    ("every_backend_serves", scenarios::every_backend_serves),
-    (
-        "draining_breaks_nothing",
-        scenarios::draining_breaks_nothing,
-    ),
-    (
-        "a_killed_backend_is_left",
-        scenarios::a_killed_backend_is_left,
-    ),
-    ("traffic_survives_lbd", scenarios::traffic_survives_lbd),
-    (
-        "detach_removes_everything",
-        scenarios::detach_removes_everything,
-    ),
-];
+/// The scenarios, by the names of their functions.
+macro_rules! scenarios {
+    ($($module:ident: $($name:ident)*;)*) => {
+        const SCENARIOS: &[(&str, Scenario)] =
+            &[$($((stringify!($name), scenarios::$module::$name),)*)*];
+    };
+}
+
+scenarios! {
+    backends:
+        every_backend_serves
+        draining_breaks_nothing
+        adding_and_removing_breaks_nothing
+        force_cuts_connections
+        a_killed_backend_is_left
+        services_come_and_go;
+    daemon:
+        traffic_survives_lbd
+        changes_survive_lbd
+        a_second_lbd_keeps_away
+        a_wrong_file_changes_nothing
+        a_missing_interface_is_named
+        a_reload_is_applied
+        generic_mode_is_announced_and_works
+        detach_removes_everything;
+    bad_input:
+        broken_packets_disturb_nobody
+        bad_clients_of_the_api_harm_nobody;
+}
 
 fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();

@@ -20,10 +20,19 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Asks `count` times, each time on a connection of its own; counts who answered.
 pub(crate) fn ask(lab: &Lab, count: usize) -> Result<BTreeMap<String, usize>> {
+    ask_at(lab, service(), count)
+}
+
+/// Like [`ask`], at the address of another service.
+pub(crate) fn ask_at(
+    lab: &Lab,
+    service: SocketAddr,
+    count: usize,
+) -> Result<BTreeMap<String, usize>> {
     lab.client().run(move || {
         let mut answers = BTreeMap::new();
         for number in 0..count {
-            let answer = http::get(service(), "/whoami", PATIENCE)
+            let answer = http::get(service, "/whoami", PATIENCE)
                 .with_context(|| format!("request {number} of {count}"))?;
             let name = answer.served_by.context("no server said its name")?;
             *answers.entry(name).or_default() += 1;
@@ -35,40 +44,57 @@ pub(crate) fn ask(lab: &Lab, count: usize) -> Result<BTreeMap<String, usize>> {
 /// Connections that stay open and ask again and again; each must always hear the same server.
 pub(crate) struct Regulars {
     stop: Arc<AtomicBool>,
+    clients: Vec<Regular>,
+}
+
+struct Regular {
     requests: Arc<AtomicU64>,
-    clients: Vec<JoinHandle<Result<Result<String>>>>,
+    thread: JoinHandle<Result<Result<String>>>,
 }
 
 impl Regulars {
     /// Opens `count` connections.
     pub(crate) fn start(lab: &Lab, count: usize) -> Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
-        let requests = Arc::new(AtomicU64::new(0));
-        let clients = (0..count)
-            .map(|_| {
+        let start = |_| {
+            let requests = Arc::new(AtomicU64::new(0));
+            let thread = lab.client().spawn({
                 let (stop, requests) = (stop.clone(), requests.clone());
-                lab.client().spawn(move || stay(&stop, &requests))
-            })
-            .collect::<Result<_>>()?;
-        Ok(Self {
-            stop,
-            requests,
-            clients,
-        })
+                move || stay(&stop, &requests)
+            })?;
+            Ok(Regular { requests, thread })
+        };
+        let clients = (0..count).map(start).collect::<Result<_>>()?;
+        Ok(Self { stop, clients })
     }
 
     /// Waits until all of them together have been answered `more` times.
     pub(crate) fn wait_for_requests(&self, more: u64) -> Result<()> {
-        let goal = self.requests.load(Ordering::Relaxed) + more;
-        kit::wait::wait_until(Duration::from_secs(20), "requests to be answered", || {
-            self.requests.load(Ordering::Relaxed) >= goal
+        let answered = || self.answered().sum::<u64>();
+        let goal = answered() + more;
+        let limit = Duration::from_secs(20);
+        kit::wait::wait_until(limit, "requests to be answered", || answered() >= goal)
+    }
+
+    /// Waits until each has been answered a question that it asked after this call, or broke.
+    pub(crate) fn wait_for_each(&self) -> Result<()> {
+        let before: Vec<u64> = self.answered().collect();
+        let limit = Duration::from_secs(20);
+        kit::wait::wait_until(limit, "each client to be answered or to break", || {
+            let mut clients = self.clients.iter().zip(self.answered()).zip(&before);
+            clients.all(|((client, now), before)| now >= before + 2 || client.thread.is_finished())
         })
+    }
+
+    fn answered(&self) -> impl Iterator<Item = u64> {
+        let requests = |client: &Regular| client.requests.load(Ordering::Relaxed);
+        self.clients.iter().map(requests)
     }
 
     /// Ends them; returns for each who served it, or how it broke.
     pub(crate) fn stop(self) -> Vec<Result<String>> {
         self.stop.store(true, Ordering::Relaxed);
-        let end = |client: JoinHandle<Result<Result<String>>>| match client.join() {
+        let end = |client: Regular| match client.thread.join() {
             Ok(result) => result.and_then(|inner| inner),
             Err(_) => Err(anyhow::anyhow!("a client panicked")),
         };

@@ -1,0 +1,262 @@
+//! lbd is killed, started again, told something else, and taken away.
+
+use super::{PATIENCE, counted, lab, lab_with, lbctl, shares};
+use crate::traffic::{Regulars, ask};
+use anyhow::{Context as _, Result, ensure};
+use kit::lab::Lab;
+use kit::layout::web_name;
+use kit::wait::wait_for;
+
+pub(crate) fn traffic_survives_lbd() -> Result<()> {
+    let mut lab = lab()?;
+    let regulars = Regulars::start(&lab, 12)?;
+    regulars.wait_for_requests(50)?;
+    let before = shares(&lab)?;
+    lab.kill_lbd()?;
+    regulars.wait_for_requests(200)?;
+    ask(&lab, 30)?;
+    lab.start_lbd()?;
+    // Nothing is torn down and built up again: the backends are up from the first moment.
+    for n in 1..=3 {
+        let backend = super::backend(&lab, &web_name(n))?;
+        ensure!(
+            backend["operational"] == "up",
+            "lost while lbd was away: {backend}"
+        );
+    }
+    let after = shares(&lab)?;
+    ensure!(
+        before == after,
+        "adopting moved slots: {before:?}, then {after:?}"
+    );
+    regulars.wait_for_requests(200)?;
+    for served in regulars.stop() {
+        served.context("a connection broke")?;
+    }
+    every_packet_was_seen(&lab)
+}
+
+/// The client talks to the VIP only, and the web servers to clients, to the checks, and at their
+/// start to themselves. Had a packet been lost, or found no program while one took the place of the other, they would count
+/// differently.
+fn every_packet_was_seen(lab: &Lab) -> Result<()> {
+    wait_for(
+        PATIENCE,
+        "all to agree on how many packets there were",
+        || {
+            let requests = lab.client().run(segments)??.sent;
+            let mut answers = 0;
+            for n in 1..=3 {
+                let segments = lab.web(n).run(segments)??;
+                answers += segments.sent - segments.by_loopback;
+            }
+            let to_checks = lab.lb().run(segments)??.received;
+            let to_backend = counted(lab, "to_backend")?;
+            let to_client = counted(lab, "to_client")? + counted(lab, "to_client_by_stack")?;
+            ensure!(
+                requests == to_backend && answers == to_client + to_checks,
+                "the client sent {requests}, and the program saw {to_backend}; \
+             the servers sent {answers}, and the program saw {to_client}, the checks {to_checks}"
+            );
+            Ok(())
+        },
+    )
+}
+
+struct Segments {
+    sent: u64,
+    received: u64,
+    by_loopback: u64,
+}
+
+/// TCP segments that this thread's namespace has sent and received since it was made.
+fn segments() -> Result<Segments> {
+    let text = std::fs::read_to_string("/proc/thread-self/net/snmp")?;
+    let mut lines = text.lines().filter_map(|line| line.strip_prefix("Tcp: "));
+    let names = lines.next().context("no names")?.split(' ');
+    let values = lines.next().context("no values")?.split(' ');
+    let counters: std::collections::BTreeMap<_, _> = names.zip(values).collect();
+    let count = |name: &str| -> Result<u64> {
+        let value = counters.get(name).with_context(|| format!("no {name}"))?;
+        Ok(value.parse()?)
+    };
+    let devices = std::fs::read_to_string("/proc/thread-self/net/dev")?;
+    let loopback = devices
+        .lines()
+        .find_map(|line| line.trim().strip_prefix("lo:"))
+        .and_then(|counters| counters.split_whitespace().nth(1))
+        .context("no loopback")?;
+    Ok(Segments {
+        by_loopback: loopback.parse()?,
+        sent: count("OutSegs")? + count("RetransSegs")?,
+        received: count("InSegs")?,
+    })
+}
+
+pub(crate) fn changes_survive_lbd() -> Result<()> {
+    let mut lab = lab()?;
+    lbctl(&lab, &["backend", "drain", "www/web1"])?;
+    lbctl(&lab, &["backend", "set", "www/web2", "--weight", "3"])?;
+    let revision = lab.lbctl_json(&["status"])?["revision"].as_u64();
+    let before = shares(&lab)?;
+    lab.kill_lbd()?;
+    lab.start_lbd()?;
+    let after = shares(&lab)?;
+    ensure!(before == after, "{before:?}, then {after:?}");
+    ensure!(super::backend(&lab, "web1")?["admin"] == "drain");
+    ensure!(super::backend(&lab, "web2")?["weight"] == 3);
+    let now = lab.lbctl_json(&["status"])?["revision"].as_u64();
+    ensure!(now > revision, "revision {revision:?}, then {now:?}");
+    Ok(())
+}
+
+pub(crate) fn a_second_lbd_keeps_away() -> Result<()> {
+    let lab = lab()?;
+    let config = lab.layout().config();
+    for args in [
+        &["--config".as_ref()][..],
+        &["detach".as_ref(), "--config".as_ref()],
+    ] {
+        let output = lab.run_lbd(&[args, &[config.as_ref()]].concat())?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        ensure!(
+            output.status.code() == Some(1) && said.contains("another lbd"),
+            "{}: {said}",
+            output.status
+        );
+    }
+    ask(&lab, 30)?;
+    Ok(())
+}
+
+/// A file that is wrong is refused with its place, at a reload and at a start; what runs goes on.
+pub(crate) fn a_wrong_file_changes_nothing() -> Result<()> {
+    let mut lab = lab()?;
+    let right = lab.config.clone();
+    let before = lab.lbctl_json(&["status"])?;
+    let wrong = [
+        (
+            "no_such_key = 1",
+            "lbd.toml:6:1: unknown key \"no_such_key\"",
+        ),
+        ("[limits]\nflows = 0", "lbd.toml:7:9: flows"),
+    ];
+    for (line, complaint) in wrong {
+        lab.config.top = line.to_owned();
+        refused(&lab, complaint)?;
+    }
+    lab.config = right.clone();
+    lab.config.backends[1].weight = 5_000;
+    refused(&lab, "weight 5000 is out of range: 1 to 1000")?;
+    lab.config = right.clone();
+    lab.config.tables = "[[service]]\nname = \"www\"\nvip = \"192.0.2.10:81\"".to_owned();
+    refused(&lab, "there is a service www already")?;
+    lab.config = right.clone();
+    lab.config.backends[0].address = "[2001:db8::1]:80".parse()?;
+    refused(&lab, "IPv6")?;
+    let after = lab.lbctl_json(&["status"])?;
+    ensure!(before["revision"] == after["revision"], "{before} {after}");
+    ask(&lab, 10)?;
+
+    lab.kill_lbd()?;
+    let error = format!("{:#}", lab.start_lbd().err().context("it started")?);
+    ensure!(error.contains("IPv6"), "{error}");
+    ask(&lab, 10).context("traffic ended with a wrong file")?;
+    lab.config = right;
+    lab.write_config()?;
+    lab.start_lbd()?;
+    ask(&lab, 10)?;
+    Ok(())
+}
+
+/// `lbd check` and a reload both refuse the configuration, and say why.
+fn refused(lab: &Lab, complaint: &str) -> Result<()> {
+    lab.write_config()?;
+    let output = lab.run_lbd(&["check".as_ref(), lab.layout().config().as_ref()])?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    ensure!(
+        output.status.code() == Some(1) && said.contains(complaint),
+        "{complaint:?} is not what was said: {said}"
+    );
+    let before = lab.log("lbd")?.len();
+    lab.reload_lbd()?;
+    wait_for(PATIENCE, "the reload to be refused", || {
+        let log = lab.log("lbd")?;
+        let new = log.get(before..).unwrap_or("");
+        ensure!(new.contains("kept the old configuration"), "{new}");
+        Ok(())
+    })
+}
+
+pub(crate) fn a_missing_interface_is_named() -> Result<()> {
+    let mut lab = lab()?;
+    lab.kill_lbd()?;
+    let path = lab.layout().config();
+    let text = std::fs::read_to_string(&path)?.replace("\"eth1\"", "\"eth7\"");
+    std::fs::write(&path, text)?;
+    let error = format!("{:#}", lab.start_lbd().err().context("it started")?);
+    ensure!(
+        error.contains("lbd.toml:1:23: there is no interface eth7 here, but eth0, eth1"),
+        "{error}"
+    );
+    ask(&lab, 10)?;
+    Ok(())
+}
+
+pub(crate) fn a_reload_is_applied() -> Result<()> {
+    let mut lab = lab()?;
+    let regulars = Regulars::start(&lab, 12)?;
+    lbctl(&lab, &["backend", "set", "www/web2", "--weight", "2"])?;
+    lab.config.backends.retain(|backend| backend.name != "web3");
+    lab.write_config()?;
+    lab.reload_lbd()?;
+    wait_for(PATIENCE, "web3 to leave", || {
+        let backend = super::backend(&lab, "web3")?;
+        ensure!(backend["admin"] == "removing", "{backend}");
+        Ok(())
+    })?;
+    ensure!(super::backend(&lab, "web2")?["weight"] == 2);
+    regulars.wait_for_requests(200)?;
+    for served in regulars.stop() {
+        served.context("a connection broke")?;
+    }
+    Ok(())
+}
+
+/// Where the driver cannot, the stack runs the program, and status and log say so.
+pub(crate) fn generic_mode_is_announced_and_works() -> Result<()> {
+    let lab = lab_with(|lab| {
+        // Frames of this size do not fit what veth hands to a program.
+        let switch = lab.layout().namespace("switch");
+        switch.ip_batch("link set lb-front mtu 9000\nlink set lb-back mtu 9000\n")
+    })?;
+    let status = lab.lbctl_json(&["status"])?;
+    for interface in 0..2 {
+        let interface = &status["interfaces"][interface];
+        ensure!(interface["mode"] == "generic", "{interface}");
+    }
+    ensure!(lab.log("lbd")?.contains("generic mode is slower"));
+    let regulars = Regulars::start(&lab, 12)?;
+    regulars.wait_for_requests(200)?;
+    for served in regulars.stop() {
+        served.context("a connection broke")?;
+    }
+    let answers = ask(&lab, 60)?;
+    ensure!(answers.len() == 3, "{answers:?}");
+    Ok(())
+}
+
+pub(crate) fn detach_removes_everything() -> Result<()> {
+    let mut lab = lab()?;
+    lab.stop_lbd()?;
+    ask(&lab, 10).context("traffic ended with lbd")?;
+    lab.detach()?;
+    let pins = std::fs::read_dir(lab.layout().bpffs())?
+        .flatten()
+        .map(|pin| pin.path());
+    // The file system's own files are no pins.
+    let left: Vec<_> = pins.filter(|path| path.is_dir()).collect();
+    ensure!(left.is_empty(), "pins are left: {left:?}");
+    ensure!(ask(&lab, 1).is_err(), "something still balances");
+    Ok(())
+}
