@@ -3,6 +3,8 @@
 
 mod request;
 mod status;
+#[cfg(test)]
+mod tests;
 
 pub use request::{Change, Handle, Refusal, Request};
 

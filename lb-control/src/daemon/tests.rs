@@ -1,0 +1,236 @@
+//! The daemon over tables in memory: what is kept, refused, mended and taken over.
+
+use super::*;
+use crate::api::types::{BackendPatch, NewBackend};
+use crate::config;
+use crate::dataplane::Memory;
+use crate::shell::next_hop::NextHop;
+use lb_ebpf::abi::{Slot, SlotState};
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::path::Path;
+use tempfile::TempDir;
+
+const SECRET: [u64; 2] = [1, 2];
+
+fn file(state_dir: &Path, backends: &[u8]) -> Config {
+    let mut text = format!(
+        "interfaces = [\"eth0\"]\nstate_dir = {state_dir:?}\nidle_timeout = \"1s\"\n\
+         [[service]]\nname = \"www\"\nvip = \"192.0.2.10:80\"\nslots = 251\n"
+    );
+    for n in backends {
+        text.push_str(&format!(
+            "[[service.backend]]\nname = \"web{n}\"\naddress = \"10.0.2.{n}:80\"\n"
+        ));
+    }
+    config::parse(&text, Path::new("lbd.toml")).unwrap()
+}
+
+fn named(n: u8) -> BackendRef {
+    format!("www/web{n}").parse().unwrap()
+}
+
+fn start(config: Config, memory: Memory) -> Daemon<Memory> {
+    // Nobody listens: the tests say what was found.
+    let watchers = Watchers {
+        checker: Checker::spawn(mpsc::channel(1).0),
+        resolver: Resolver::spawn(mpsc::channel(1).0),
+    };
+    Daemon::start(config, memory, watchers, SECRET).unwrap()
+}
+
+/// Tells the daemon that backends can be reached and are up, or down.
+fn checked(daemon: &mut Daemon<Memory>, backends: &[u8], up: bool) {
+    for &n in backends {
+        let address = SocketAddrV4::new(Ipv4Addr::new(10, 0, 2, n), 80);
+        daemon.on_next_hop(NextHopEvent {
+            address: *address.ip(),
+            next_hop: Ok(NextHop {
+                ifindex: 2,
+                source: [2, 0, 0, 0, 0, 1],
+                destination: [2, 0, 0, 0, 0, n],
+            }),
+        });
+        daemon.on_health(HealthEvent {
+            backend: named(n),
+            address,
+            up,
+            reason: "a test says so".to_owned(),
+        });
+    }
+}
+
+fn serving(backends: &[u8]) -> (TempDir, Daemon<Memory>) {
+    let directory = tempfile::tempdir().unwrap();
+    let mut daemon = start(file(directory.path(), backends), Memory::default());
+    checked(&mut daemon, backends, true);
+    (directory, daemon)
+}
+
+/// How many slots each web server owns, as the tables say.
+fn owned(daemon: &Daemon<Memory>, n: u8) -> usize {
+    let tables = daemon.dataplane.read().unwrap();
+    let owner = |slot: &Slot| match slot.state() {
+        SlotState::Clean(id) | SlotState::Settled(id) => id,
+        SlotState::Dirty { current, .. } => current,
+        SlotState::Empty => 0,
+    };
+    let is_his = |id| {
+        tables
+            .backends
+            .get(&id)
+            .is_some_and(|backend| backend.addr == [10, 0, 2, n])
+    };
+    let slots = tables.slots.values().flatten();
+    slots.filter(|slot| is_his(owner(slot))).count()
+}
+
+fn drain(n: u8) -> Change {
+    let patch = BackendPatch {
+        weight: None,
+        admin: Some("drain".to_owned()),
+    };
+    change::set_backend("www", &format!("web{n}"), &patch).unwrap()
+}
+
+#[tokio::test]
+async fn backends_that_are_up_share_the_slots() {
+    let (_directory, mut daemon) = serving(&[1, 2]);
+    assert_eq!(owned(&daemon, 1) + owned(&daemon, 2), 251);
+    checked(&mut daemon, &[1], false);
+    assert_eq!((owned(&daemon, 1), owned(&daemon, 2)), (0, 251));
+    assert!(daemon.status().alarms.is_empty());
+    // With the last one gone, too, the tables stay as they are, and say so.
+    checked(&mut daemon, &[2], false);
+    assert_eq!(owned(&daemon, 2), 251);
+    let alarms = daemon.status().alarms;
+    assert!(alarms[0].contains("no backend is up"), "{alarms:?}");
+}
+
+#[tokio::test]
+async fn what_is_refused_changes_nothing() {
+    let (directory, mut daemon) = serving(&[1, 2]);
+    let kept = || std::fs::read(directory.path().join("changes.json")).unwrap();
+    let (tables, before, revision) = (daemon.dataplane.read().unwrap(), kept(), daemon.revision);
+    let conflict = daemon.change(&drain(1), Some(revision + 1)).unwrap_err();
+    assert_eq!(
+        conflict,
+        Refusal::Conflict {
+            expected: revision + 1,
+            actual: revision
+        }
+    );
+    let unknown = daemon.change(&drain(9), None).unwrap_err();
+    assert!(matches!(unknown, Refusal::NotFound(_)), "{unknown}");
+    assert_eq!(daemon.dataplane.read().unwrap(), tables);
+    assert_eq!((kept(), daemon.revision), (before, revision));
+
+    assert_eq!(daemon.change(&drain(1), Some(revision)), Ok(revision + 1));
+    assert_eq!(owned(&daemon, 1), 0);
+}
+
+#[tokio::test]
+async fn more_backends_than_there_is_room_for_are_refused_whole() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut config = file(directory.path(), &[1, 2]);
+    config.limits.backends = 3;
+    let mut daemon = start(config, Memory::default());
+    checked(&mut daemon, &[1, 2], true);
+    let tables = daemon.dataplane.read().unwrap();
+    let new = NewBackend {
+        name: "web3".to_owned(),
+        address: "10.0.2.3:80".to_owned(),
+        weight: None,
+    };
+    let wanted = change::add_backend("www", &new).unwrap();
+    let refused = daemon.change(&wanted, None).unwrap_err();
+    assert!(matches!(refused, Refusal::Invalid(_)), "{refused}");
+    assert_eq!(daemon.dataplane.read().unwrap(), tables);
+    assert_eq!(daemon.status().services[0].backends.len(), 2);
+}
+
+#[tokio::test]
+async fn a_change_whose_writing_fails_is_kept_and_made_good() {
+    let (directory, mut daemon) = serving(&[1, 2]);
+    daemon.dataplane.writes_until_failure = Some(5);
+    let failed = daemon.change(&drain(1), None).unwrap_err();
+    assert!(failed.to_string().contains("kept"), "{failed}");
+    assert!(!daemon.status().alarms.is_empty());
+    daemon.sweep();
+    assert_eq!((owned(&daemon, 1), owned(&daemon, 2)), (0, 251));
+    assert_eq!(daemon.status().alarms, Vec::<String>::new());
+    let kept = store::load(directory.path()).unwrap().unwrap();
+    assert_eq!(kept.revision, daemon.revision);
+}
+
+#[tokio::test]
+async fn the_next_daemon_takes_over_without_a_write() {
+    let (directory, mut first) = serving(&[1, 2, 3]);
+    first.change(&drain(1), None).unwrap();
+    let (tables, revision) = (first.dataplane.read().unwrap(), first.revision);
+    let mut memory = first.dataplane.clone();
+    drop(first);
+    memory.writes_until_failure = Some(0);
+    let mut second = start(file(directory.path(), &[1, 2, 3]), memory);
+    assert_eq!(second.dataplane.read().unwrap(), tables);
+    assert!(second.revision > revision);
+    let status = second.status();
+    let states = status.services[0].backends.iter();
+    let states: Vec<_> = states
+        .map(|backend| (backend.admin.as_str(), backend.operational.as_str()))
+        .collect();
+    // Whoever has no slots served nobody, and is checked first.
+    assert_eq!(
+        states,
+        [("drain", "init"), ("ready", "up"), ("ready", "up")]
+    );
+    second.sweep();
+    assert_eq!(second.dataplane.writes_until_failure, Some(0));
+}
+
+#[tokio::test]
+async fn what_somebody_else_wrote_is_mended() {
+    let (_directory, mut daemon) = serving(&[1, 2]);
+    let tables = daemon.dataplane.read().unwrap();
+    let (key, _) = tables.reverse.first_key_value().unwrap();
+    daemon.dataplane.set_reverse(key, None).unwrap();
+    daemon.dataplane.set_slot(7, Slot::EMPTY).unwrap();
+    daemon.sweep();
+    assert_eq!(daemon.dataplane.read().unwrap(), tables);
+}
+
+#[tokio::test]
+async fn a_reload_keeps_what_was_changed_by_cli() {
+    let (directory, mut daemon) = serving(&[1, 2]);
+    daemon.change(&drain(1), None).unwrap();
+    daemon.reload(file(directory.path(), &[1, 2, 3]));
+    checked(&mut daemon, &[3], true);
+    assert_eq!(owned(&daemon, 1), 0);
+    assert!(owned(&daemon, 3) > 0);
+    assert!(daemon.status().alarms.is_empty());
+
+    // The file no longer has what was changed; and it asks for what only a start can do.
+    let mut other = file(directory.path(), &[2, 3]);
+    other.interfaces = vec!["eth1".to_owned()];
+    daemon.reload(other);
+    let alarms = daemon.status().alarms.join("\n");
+    assert!(alarms.contains("www/web1"), "{alarms}");
+    assert!(alarms.contains("interfaces"), "{alarms}");
+}
+
+#[tokio::test]
+async fn a_removed_backend_keeps_its_name_until_it_is_gone() {
+    let (_directory, mut daemon) = serving(&[1, 2]);
+    let removal = |force| change::remove_backend("www", "web1", force).unwrap();
+    daemon.change(&removal(false), None).unwrap();
+    let status = daemon.status();
+    let leaving = status.services[0].backends.last().unwrap();
+    assert_eq!(
+        (leaving.name.as_str(), leaving.admin.as_str()),
+        ("web1", "removing")
+    );
+    // It cannot be removed twice, but it can be cut.
+    assert!(daemon.change(&removal(false), None).is_err());
+    daemon.change(&removal(true), None).unwrap();
+    daemon.sweep();
+    assert_eq!(daemon.status().services[0].backends.len(), 1);
+}
