@@ -68,12 +68,14 @@ pub(crate) fn ensure() -> Result<()> {
 
 fn dry_run(machine: &Machine) -> Result<()> {
     apt::require_debian().with_context(|| machine.by_hand())?;
-    if !apt::has_lists() {
-        println!("setup: no package lists here yet; would run apt-get update and then decide");
-        return Ok(());
+    match Plan::make(machine) {
+        Ok(plan) => plan.announce(),
+        // The package lists may be missing or old; only refreshing them can tell.
+        Err(error) => println!(
+            "setup: would refresh the package lists, and then decide; with those that are here: \
+             {error:#}"
+        ),
     }
-    let plan = Plan::make(machine)?;
-    plan.announce();
     println!("setup: dry run, nothing was changed");
     Ok(())
 }
