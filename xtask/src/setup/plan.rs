@@ -177,7 +177,13 @@ fn linker_arguments(llvm: u32) -> Vec<String> {
 
 fn linker_install(llvm: u32) -> Command {
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let mut command = ebpf_toolchain::clean_command(cargo);
+    // The compiler beside this cargo, by its path: rustup's stand-in for rustc would obey the
+    // toolchain files of the crates that are compiled, and update toolchains for them.
+    let rustc = Path::new(&cargo).with_file_name("rustc");
+    let mut command = ebpf_toolchain::clean_command(&cargo);
+    if rustc.is_file() {
+        command.env("RUSTC", rustc);
+    }
     command
         .current_dir(crate::workspace())
         .env(LLVM_PREFIX, prefix(llvm))
