@@ -74,6 +74,7 @@ impl Builder {
         // From here on there is something to clean up, which dropping this does.
         let lab = Lab {
             config: LbdConfig::of(&layout),
+            lbd_options: Vec::new(),
             webs: (0..self.webs).map(|_| None).collect(),
             lbd: None,
             programs: self.programs,
@@ -107,6 +108,8 @@ fn unique_name() -> String {
 pub struct Lab {
     /// What [`write_config`](Lab::write_config) writes.
     pub config: LbdConfig,
+    /// What lbd is told beside its configuration when it is started.
+    pub lbd_options: Vec<&'static str>,
     layout: Layout,
     programs: Programs,
     webs: Vec<Option<Process>>,
@@ -220,6 +223,7 @@ impl Lab {
         ensure!(self.lbd.is_none(), "lbd runs already");
         let mut command = self.lb().command(&self.programs.lbd)?;
         command.arg("--config").arg(self.layout.config());
+        command.args(&self.lbd_options);
         let log = self.layout.log("lbd");
         let mut process = Process::start(command, &log)?;
         let answers = wait::wait_for(PATIENCE, "lbd to answer", || {

@@ -34,6 +34,7 @@ scenarios! {
         a_missing_interface_is_named
         a_reload_is_applied
         generic_mode_is_announced_and_works
+        verdicts_are_logged_on_demand
         detach_removes_everything;
     bad_input:
         broken_packets_disturb_nobody

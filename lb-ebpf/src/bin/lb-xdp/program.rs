@@ -8,8 +8,10 @@ use aya_ebpf::helpers::bpf_redirect;
 use aya_ebpf::macros::xdp;
 use aya_ebpf::programs::XdpContext;
 use aya_log_ebpf::debug;
+use lb_ebpf::frame::Frame as _;
 use lb_ebpf::process::{Verdict, process};
-use lb_ebpf::reason::Action;
+use lb_ebpf::reason::{Action, Reason};
+use lb_ebpf::wire::{Ethernet, Ipv4};
 
 /// Whether each verdict is logged. Set at load: while it is 0, the verifier removes the code.
 #[unsafe(no_mangle)]
@@ -23,13 +25,7 @@ pub(crate) fn headgate(context: XdpContext) -> u32 {
     let verdict = process(&mut frame, &maps);
     maps::count_reason(verdict.reason);
     if LOG_VERDICTS.load() != 0 {
-        debug!(
-            &context,
-            "{} backend {} egress {}",
-            verdict.reason.name(),
-            verdict.backend,
-            verdict.egress
-        );
+        log(&context, &mut frame, verdict);
     }
     act(&context, verdict)
 }
@@ -38,6 +34,24 @@ pub(crate) fn headgate(context: XdpContext) -> u32 {
 #[xdp]
 pub(crate) fn nop(_: XdpContext) -> u32 {
     XDP_PASS
+}
+
+/// Logs a verdict, with the addresses that the packet has now.
+#[inline(always)]
+fn log(context: &XdpContext, frame: &mut XdpFrame, verdict: Verdict) {
+    let (source, destination) = match frame.bytes(Ethernet::LEN).map(Ipv4) {
+        Some(ip) if verdict.reason != Reason::NotIpv4 => (ip.source(), ip.destination()),
+        _ => ([0; 4], [0; 4]),
+    };
+    debug!(
+        context,
+        "{} {:i} > {:i} backend {} egress {}",
+        verdict.reason.name(),
+        u32::from_be_bytes(source),
+        u32::from_be_bytes(destination),
+        verdict.backend,
+        verdict.egress
+    );
 }
 
 #[inline(always)]

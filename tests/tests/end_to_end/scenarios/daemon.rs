@@ -246,6 +246,31 @@ pub(crate) fn generic_mode_is_announced_and_works() -> Result<()> {
     Ok(())
 }
 
+pub(crate) fn verdicts_are_logged_on_demand() -> Result<()> {
+    let quiet = lab()?;
+    ask(&quiet, 10)?;
+    ensure!(
+        !quiet.log("lbd")?.contains("to_backend"),
+        "it was not asked to"
+    );
+    drop(quiet);
+    let lab = lab_with(|lab| {
+        lab.lbd_options = vec!["--log-verdicts"];
+        Ok(())
+    })?;
+    ask(&lab, 10)?;
+    wait_for(PATIENCE, "verdicts in the log", || {
+        let log = lab.log("lbd")?;
+        let client = kit::layout::CLIENT.to_string();
+        let both = ["to_backend", "to_client"].map(|verdict| {
+            let mut lines = log.lines();
+            lines.any(|line| line.contains(verdict) && line.contains(&client))
+        });
+        ensure!(both == [true, true], "{log}");
+        Ok(())
+    })
+}
+
 pub(crate) fn detach_removes_everything() -> Result<()> {
     let mut lab = lab()?;
     lab.stop_lbd()?;
