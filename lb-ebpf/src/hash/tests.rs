@@ -73,6 +73,13 @@ fn worst(words: impl ExactSizeIterator<Item = u64>) -> f64 {
 }
 
 #[test]
+fn the_upper_half_says_the_slot() {
+    assert_eq!(slot_of(0x0000_0000_ffff_ffff, SLOTS), 0);
+    assert_eq!(slot_of(0x8000_0000_0000_0000, SLOTS), SLOTS / 2);
+    assert_eq!(slot_of(0xffff_ffff_0000_0000, SLOTS), SLOTS - 1);
+}
+
+#[test]
 fn ports_of_one_client_are_spread_evenly() {
     let client = 0x0a33_64c6u64;
     assert!(worst((0..60_000usize).map(|port| client | (port as u64) << 32)) < 5.0);

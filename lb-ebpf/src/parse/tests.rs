@@ -144,6 +144,7 @@ fn fragments() {
         (0x8000, false), // reserved
         (0x2000, true),  // the first of some
         (0x2001, true),
+        (0x1000, true),
         (0x0001, true), // the last
         (0x1fff, true),
         (0x6000, true),

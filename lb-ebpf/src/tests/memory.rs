@@ -21,6 +21,8 @@ pub(crate) struct Memory {
     pub(crate) flows: RefCell<HashMap<FlowKey, Flow>>,
     /// How many flows there is room for.
     pub(crate) room: usize,
+    /// Whether nothing can be recorded at all, not even in place of what is there.
+    pub(crate) sealed: bool,
     /// How many flows of each [`RecordKind`] may still be recorded.
     pub(crate) budget: [Cell<u32>; 2],
     pub(crate) now_ms: u32,
@@ -39,6 +41,7 @@ impl Default for Memory {
             mtu: 1500,
             flows: RefCell::default(),
             room: usize::MAX,
+            sealed: false,
             budget: [Cell::new(u32::MAX), Cell::new(u32::MAX)],
             now_ms: 1_000_000,
             tracking: Default::default(),
@@ -82,7 +85,7 @@ impl Tables for Memory {
 
     fn record(&self, key: &FlowKey, flow: Flow) -> bool {
         let mut flows = self.flows.borrow_mut();
-        let fits = flows.contains_key(key) || flows.len() < self.room;
+        let fits = !self.sealed && (flows.contains_key(key) || flows.len() < self.room);
         if fits {
             flows.insert(*key, flow);
         }

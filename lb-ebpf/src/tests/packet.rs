@@ -55,12 +55,18 @@ impl Packet {
         }
     }
 
+    /// Bytes of the IP packet.
+    pub(crate) fn len(&self) -> usize {
+        let options = self.ip_options.len() + self.tcp_options.len();
+        IPV4 + TCP + options + self.payload.len()
+    }
+
     /// The frame.
     pub(crate) fn bytes(&self) -> Vec<u8> {
         let tcp = self.tcp();
         let header = IPV4 + self.ip_options.len();
         let mut ip = vec![0x40 | (header / 4) as u8, self.tos];
-        ip.extend(((header + tcp.len()) as u16).to_be_bytes());
+        ip.extend((self.len() as u16).to_be_bytes());
         ip.extend(self.id.to_be_bytes());
         ip.extend(self.fragment.to_be_bytes());
         ip.extend([self.ttl, self.protocol, 0, 0]);
