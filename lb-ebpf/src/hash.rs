@@ -44,3 +44,6 @@ const fn round([v0, v1, v2, v3]: [u64; 4]) -> [u64; 4] {
 pub const fn slot_of(hash: u64, slots: u32) -> u32 {
     (((hash >> 32) * slots as u64) >> 32) as u32
 }
+
+#[cfg(test)]
+mod tests;

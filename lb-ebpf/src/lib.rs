@@ -10,6 +10,10 @@
 #![cfg_attr(not(test), no_std)]
 #![forbid(unsafe_code)]
 
+// Test support is shared with the crate `tests`, which knows this one by its name.
+#[cfg(test)]
+extern crate self as lb_ebpf;
+
 pub mod abi;
 pub mod checksum;
 pub mod frame;
@@ -21,3 +25,6 @@ pub mod rewrite;
 pub mod select;
 pub mod tables;
 pub mod wire;
+
+#[cfg(test)]
+mod tests;

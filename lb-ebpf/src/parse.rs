@@ -87,3 +87,6 @@ pub fn parse<F: Frame + ?Sized>(frame: &mut F) -> Result<Segment, Reason> {
         kind,
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -50,3 +50,6 @@ pub fn to_client_by_stack<F: Frame + ?Sized>(
     Ipv4(frame.bytes(Ethernet::LEN)?).set_source(vip);
     Some(())
 }
+
+#[cfg(test)]
+mod tests;

@@ -11,6 +11,9 @@
 //! | settled `{b, –}`| its backend   | b                         | b                           |
 //! | empty           | not looked up | none                      | none                        |
 //!
+//! A SYN on a flow that was closed, or whose backend died, is a new connection: it goes to the slot's
+//! owner, and takes over the record.
+//!
 //! A SYN that cannot be recorded goes to the *old* owner, whose connections need no record. So a
 //! flood that fills the table delays a change; it breaks nothing.
 //!
@@ -42,8 +45,8 @@ pub fn select<'t, T: Tables>(
     let id = match slot.state() {
         SlotState::Empty => return None,
         SlotState::Clean(owner) => owner,
-        SlotState::Settled(owner) => recorded(tables, flow, kind).unwrap_or(owner),
-        SlotState::Dirty { current, previous } => match recorded(tables, flow, kind) {
+        SlotState::Settled(owner) => recorded(tables, flow, kind, owner).unwrap_or(owner),
+        SlotState::Dirty { current, previous } => match recorded(tables, flow, kind, current) {
             Some(backend) => backend,
             None if current == 0 && matches!(kind, SegmentKind::Open) => return None,
             None => assign(tables, flow, kind, current, previous),
@@ -54,14 +57,23 @@ pub fn select<'t, T: Tables>(
 
 /// The backend that is recorded for a flow, if that backend lives. Keeps the record fresh.
 #[inline(always)]
-fn recorded<T: Tables>(tables: &T, key: &FlowKey, kind: SegmentKind) -> Option<BackendId> {
-    let found = tables.flow(key).filter(|flow| !is_over(tables, flow, kind));
-    tables.track(if found.is_some() {
+fn recorded<T: Tables>(
+    tables: &T,
+    key: &FlowKey,
+    kind: SegmentKind,
+    current: BackendId,
+) -> Option<BackendId> {
+    let found = tables.flow(key);
+    let living = found.filter(|flow| is_alive(tables, flow.backend));
+    tables.track(if living.is_some() {
         Tracking::Hit
     } else {
         Tracking::Miss
     });
-    let flow = found?;
+    if matches!(kind, SegmentKind::Open) && found.is_some_and(|flow| is_over(tables, &flow)) {
+        return reopened(tables, key, current);
+    }
+    let flow = living?;
     let phase = match kind {
         SegmentKind::Open => flow.phase,
         SegmentKind::Data => flow.phase.max(FlowPhase::Open as u16),
@@ -82,13 +94,36 @@ fn recorded<T: Tables>(tables: &T, key: &FlowKey, kind: SegmentKind) -> Option<B
     Some(flow.backend)
 }
 
-/// Whether a record says nothing about this segment: its backend is gone, or its client has closed
-/// it and now opens another connection from the same port. A SYN on a flow that is *not* closed is
-/// a retransmission, and stays where the first one went.
+/// Whether a SYN makes another connection out of a recorded one: the client has closed it, or its
+/// backend is gone. A SYN on any other is a retransmission, and stays where the first one went.
 #[inline(always)]
-fn is_over<T: Tables>(tables: &T, flow: &Flow, kind: SegmentKind) -> bool {
-    let reopened = matches!(kind, SegmentKind::Open) && flow.phase == FlowPhase::Closing as u16;
-    reopened || !tables.backend(flow.backend).is_some_and(Backend::is_alive)
+fn is_over<T: Tables>(tables: &T, flow: &Flow) -> bool {
+    flow.phase == FlowPhase::Closing as u16 || !is_alive(tables, flow.backend)
+}
+
+#[inline(always)]
+fn is_alive<T: Tables>(tables: &T, id: BackendId) -> bool {
+    tables.backend(id).is_some_and(Backend::is_alive)
+}
+
+/// Gives the new connection of a recorded flow to the slot's owner. The old record must not stay
+/// as it is: it would claim the packets that follow the SYN. It is replaced in place, which needs
+/// neither room nor budget, on a settled slot, too. That fails only where it has just expired.
+#[inline(always)]
+fn reopened<T: Tables>(tables: &T, key: &FlowKey, current: BackendId) -> Option<BackendId> {
+    if current == 0 {
+        return None;
+    }
+    let flow = Flow {
+        last_seen_ms: tables.now_ms(),
+        backend: current,
+        phase: FlowPhase::Opening as u16,
+    };
+    if !tables.record(key, flow) {
+        return None;
+    }
+    tables.track(Tracking::Recorded);
+    Some(current)
 }
 
 /// Assigns a flow that nothing is known about on a slot whose owner changed.
@@ -120,3 +155,6 @@ fn assign<T: Tables>(
     }
     previous
 }
+
+#[cfg(test)]
+mod tests;

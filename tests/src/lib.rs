@@ -12,6 +12,7 @@ pub mod lbd_config;
 pub mod netns;
 mod offload;
 mod process;
+pub mod random;
 pub mod raw;
 mod topology;
 pub mod wait;

@@ -121,7 +121,7 @@ impl Namespace {
 }
 
 /// Runs a batch of `ip` commands in the namespace of the caller, one on a line.
-pub(crate) fn ip_batch(commands: &str) -> Result<()> {
+pub fn ip_batch(commands: &str) -> Result<()> {
     batch(&["-batch", "-"], commands)
 }
 

@@ -1,0 +1,773 @@
+//! The specification, by example.
+
+use crate::outcome::{Outcome, Recorded, Xdp};
+use crate::packet::{ACK, FIN, Packet, RST, SYN};
+use crate::world::{
+    CLIENT, CLIENT_MAC, CLIENTS, CLIENTS_MAC, DEAD, DEAD_AT, NEW_CLIENT, NOWHERE, ONE_ARM,
+    ONE_ARM_AT, ONE_ARM_MAC, OURSELVES, SERVERS, SERVERS_MAC, VIP, WEB1, WEB1_AT, WEB1_MAC, WEB2,
+    WEB2_AT, WEB2_MAC,
+};
+use lb_ebpf::abi::FlowPhase::{Closing, Open, Opening};
+use lb_ebpf::abi::Tracking::{self, Hit, Miss, RefusedFull, RefusedRate};
+use lb_ebpf::abi::{BackendId, FlowPhase, Slot, Traffic};
+use lb_ebpf::reason::Reason;
+
+/// A packet, the world it meets, and what becomes of it.
+pub(crate) struct Case {
+    pub(crate) name: &'static str,
+    /// What every slot of the service is.
+    pub(crate) slot: Slot,
+    /// What is recorded for the client's connection.
+    pub(crate) flow: Option<Recorded>,
+    /// Whether there is no room for another record.
+    pub(crate) table_is_full: bool,
+    /// Whether as many flows were recorded in this second as may be.
+    pub(crate) budget_is_spent: bool,
+    /// The interface that the frame comes in by.
+    pub(crate) ingress: u32,
+    pub(crate) frame: Vec<u8>,
+    pub(crate) expected: Outcome,
+}
+
+/// WEB2 took over from WEB1.
+const DIRTY: Slot = Slot {
+    current: WEB2,
+    previous: WEB1,
+};
+/// WEB1 drains, and nobody takes over.
+const DRAINING: Slot = Slot {
+    current: 0,
+    previous: WEB1,
+};
+const SETTLED: Slot = Slot::settled(WEB2);
+
+pub(crate) fn all() -> Vec<Case> {
+    let mut all = forwarded();
+    all.extend(answered());
+    all.extend(tracked());
+    all.extend(passed());
+    all.extend(dropped());
+    all
+}
+
+/// A client's packet, as it goes to a backend.
+fn to_web1(packet: &Packet) -> Packet {
+    Packet {
+        macs: (WEB1_MAC, SERVERS_MAC),
+        to: WEB1_AT,
+        ttl: packet.ttl - 1,
+        ..packet.clone()
+    }
+}
+
+fn to_web2(packet: &Packet) -> Packet {
+    Packet {
+        macs: (WEB2_MAC, SERVERS_MAC),
+        to: WEB2_AT,
+        ttl: packet.ttl - 1,
+        ..packet.clone()
+    }
+}
+
+fn syn() -> Packet {
+    Packet {
+        tcp_options: vec![2, 4, 0x05, 0xb4],
+        ..Packet::new(CLIENT, VIP)
+    }
+}
+
+fn data() -> Packet {
+    Packet {
+        flags: ACK,
+        payload: b"GET / HTTP/1.1\r\n\r\n".to_vec(),
+        ..Packet::new(CLIENT, VIP)
+    }
+}
+
+/// A case on a clean slot of WEB1.
+fn case(name: &'static str, packet: &Packet) -> Case {
+    framed(name, packet.bytes())
+}
+
+/// A case of something that a [`Packet`] cannot be.
+fn framed(name: &'static str, frame: Vec<u8>) -> Case {
+    Case {
+        name,
+        slot: Slot::clean(WEB1),
+        flow: None,
+        table_is_full: false,
+        budget_is_spent: false,
+        ingress: CLIENTS,
+        expected: Outcome {
+            reason: Reason::NotOurs,
+            action: Xdp::Pass,
+            frame: frame.clone(),
+            flow: None,
+            tracked: Vec::new(),
+            traffic: Vec::new(),
+        },
+        frame,
+    }
+}
+
+impl Case {
+    fn slot(mut self, slot: Slot) -> Self {
+        self.slot = slot;
+        self
+    }
+
+    fn ingress(mut self, ingress: u32) -> Self {
+        self.ingress = ingress;
+        self
+    }
+
+    fn full(mut self) -> Self {
+        self.table_is_full = true;
+        self
+    }
+
+    fn spent(mut self) -> Self {
+        self.budget_is_spent = true;
+        self
+    }
+
+    /// What is recorded before, and stays unless [`records`](Self::records) says otherwise.
+    fn known(mut self, backend: BackendId, phase: FlowPhase) -> Self {
+        self.flow = Some(Recorded::new(backend, phase));
+        self.expected.flow = self.flow;
+        self
+    }
+
+    /// What is recorded afterwards.
+    fn records(mut self, backend: BackendId, phase: FlowPhase) -> Self {
+        self.expected.flow = Some(Recorded::new(backend, phase));
+        self
+    }
+
+    /// What is counted of the flow table.
+    fn tracks(mut self, tracked: &[Tracking]) -> Self {
+        self.expected.tracked = tracked.to_vec();
+        self
+    }
+
+    fn is(mut self, reason: Reason, action: Xdp) -> Self {
+        self.expected.reason = reason;
+        self.expected.action = action;
+        self
+    }
+
+    fn becomes(mut self, packet: &Packet) -> Self {
+        self.expected.frame = packet.bytes();
+        self
+    }
+
+    /// The backend counts `packet`, from a client.
+    fn counts_in(mut self, backend: BackendId, packet: &Packet) -> Self {
+        let traffic = Traffic {
+            packets_in: 1,
+            bytes_in: packet.len() as u64,
+            connections: u64::from(packet.flags == SYN),
+            ..Traffic::default()
+        };
+        self.expected.traffic = vec![(backend, traffic)];
+        self
+    }
+
+    /// The backend counts `packet`, to a client.
+    fn counts_out(mut self, backend: BackendId, packet: &Packet) -> Self {
+        let traffic = Traffic {
+            packets_out: 1,
+            bytes_out: packet.len() as u64,
+            ..Traffic::default()
+        };
+        self.expected.traffic = vec![(backend, traffic)];
+        self
+    }
+
+    fn goes_to_web1(self, packet: &Packet) -> Self {
+        self.is(Reason::ToBackend, Xdp::Redirect)
+            .becomes(&to_web1(packet))
+            .counts_in(WEB1, packet)
+    }
+
+    fn goes_to_web2(self, packet: &Packet) -> Self {
+        self.is(Reason::ToBackend, Xdp::Redirect)
+            .becomes(&to_web2(packet))
+            .counts_in(WEB2, packet)
+    }
+
+    /// Changes a byte of the frame, which otherwise stays as it is.
+    fn with(mut self, offset: usize, value: u8) -> Self {
+        self.frame[offset] = value;
+        self.expected.frame[offset] = value;
+        self
+    }
+}
+
+/// From a client to a backend.
+fn forwarded() -> Vec<Case> {
+    let simple = |name, packet: Packet| case(name, &packet).goes_to_web1(&packet);
+    let mut cases = vec![
+        simple("a SYN", syn()),
+        simple("data", data()),
+        simple(
+            "the end",
+            Packet {
+                flags: FIN | ACK,
+                ..data()
+            },
+        ),
+        simple(
+            "a reset",
+            Packet {
+                flags: RST,
+                ..Packet::new(CLIENT, VIP)
+            },
+        ),
+        simple(
+            "the type of service stays",
+            Packet {
+                tos: 0xb9,
+                ..data()
+            },
+        ),
+        simple(
+            "an odd number of bytes",
+            Packet {
+                payload: vec![0xff; 3],
+                ..data()
+            },
+        ),
+        simple(
+            "IP options",
+            Packet {
+                ip_options: vec![1; 8],
+                ..data()
+            },
+        ),
+        simple(
+            "all the IP options there can be",
+            Packet {
+                ip_options: vec![1; 40],
+                ..data()
+            },
+        ),
+        simple(
+            "all options there can be, of IP and TCP",
+            Packet {
+                ip_options: vec![1; 40],
+                tcp_options: vec![1; 40],
+                ..data()
+            },
+        ),
+        simple(
+            "padding up to the shortest Ethernet frame",
+            Packet {
+                flags: ACK,
+                padding: vec![0; 6],
+                ..Packet::new(CLIENT, VIP)
+            },
+        ),
+        simple(
+            "may be fragmented",
+            Packet {
+                fragment: 0,
+                ..data()
+            },
+        ),
+        simple(
+            "the reserved bit",
+            Packet {
+                fragment: 0x8000,
+                ..data()
+            },
+        ),
+        simple("its last hop", Packet { ttl: 2, ..data() }),
+        simple(
+            "from a client nobody routes to",
+            Packet {
+                from: NOWHERE,
+                ..data()
+            },
+        ),
+        simple(
+            "the longest frame that XDP takes in one buffer",
+            Packet {
+                payload: vec![0xa5; 3458],
+                ..data()
+            },
+        ),
+        simple(
+            "a full Ethernet frame",
+            Packet {
+                payload: vec![0x5a; 1460],
+                ..data()
+            },
+        ),
+    ];
+    // A payload that makes the TCP checksum 0x0000, before and after the rewrite.
+    for (name, packet) in [
+        ("a TCP checksum of zero", zero_checksum(data())),
+        ("a TCP checksum that becomes zero", becomes_zero(data())),
+    ] {
+        cases.push(simple(name, packet));
+    }
+    let packet = data();
+    let one_arm = Packet {
+        macs: (ONE_ARM_MAC, CLIENTS_MAC),
+        to: ONE_ARM_AT,
+        ttl: 63,
+        ..data()
+    };
+    cases.push(
+        case("out of the interface it came in by", &packet)
+            .slot(Slot::clean(ONE_ARM))
+            .is(Reason::ToBackend, Xdp::Tx)
+            .becomes(&one_arm)
+            .counts_in(ONE_ARM, &packet),
+    );
+    cases
+}
+
+/// `packet` with two more bytes that make its TCP checksum 0x0000.
+fn zero_checksum(mut packet: Packet) -> Packet {
+    packet.payload.extend([0, 0]);
+    let at = packet.tcp_offset() + 16;
+    let frame = packet.bytes();
+    let filler = [frame[at], frame[at + 1]];
+    let end = packet.payload.len() - 2;
+    packet.payload[end..].copy_from_slice(&filler);
+    packet
+}
+
+/// `packet` with two more bytes that make its TCP checksum 0x0000 on the way to WEB1.
+fn becomes_zero(packet: Packet) -> Packet {
+    let payload = zero_checksum(to_web1(&packet)).payload;
+    Packet { payload, ..packet }
+}
+
+/// From a backend to a client.
+fn answered() -> Vec<Case> {
+    let answer = Packet {
+        flags: SYN | ACK,
+        ..Packet::new(WEB1_AT, CLIENT)
+    };
+    let to = |to| Packet {
+        to,
+        ..answer.clone()
+    };
+    let seen = |packet: &Packet| Packet {
+        from: VIP,
+        macs: (CLIENT_MAC, CLIENTS_MAC),
+        ttl: packet.ttl - 1,
+        ..packet.clone()
+    };
+    let large = Packet {
+        flags: ACK,
+        payload: vec![1; 1600],
+        ..answer.clone()
+    };
+    let options = Packet {
+        ip_options: vec![1; 40],
+        tcp_options: vec![1; 12],
+        payload: b"HTTP/1.1 200 OK\r\n".to_vec(),
+        ..answer.clone()
+    };
+    let one_arm = Packet {
+        from: ONE_ARM_AT,
+        ..answer.clone()
+    };
+    let drained = Packet {
+        from: DEAD_AT,
+        ..answer.clone()
+    };
+    let last_hop = Packet {
+        ttl: 1,
+        ..to(NEW_CLIENT)
+    };
+    let by_stack = |packet: &Packet| Packet {
+        from: VIP,
+        ..packet.clone()
+    };
+    [
+        case("an answer", &answer)
+            .is(Reason::ToClient, Xdp::Redirect)
+            .becomes(&seen(&answer))
+            .counts_out(WEB1, &answer),
+        case("an answer with options", &options)
+            .is(Reason::ToClient, Xdp::Redirect)
+            .becomes(&seen(&options))
+            .counts_out(WEB1, &options),
+        case("an answer of a backend that is dead by now", &drained)
+            .is(Reason::ToClient, Xdp::Redirect)
+            .becomes(&seen(&drained))
+            .counts_out(DEAD, &drained),
+        case(
+            "an answer to a client without a neighbour entry",
+            &to(NEW_CLIENT),
+        )
+        .is(Reason::ToClientByStack, Xdp::Pass)
+        .becomes(&by_stack(&to(NEW_CLIENT)))
+        .counts_out(WEB1, &answer),
+        case("an answer larger than the client's link takes", &large)
+            .is(Reason::ToClientByStack, Xdp::Pass)
+            .becomes(&by_stack(&large))
+            .counts_out(WEB1, &large),
+        // The stack counts the hop, and says so to the backend.
+        case("an answer for the stack that may go no further", &last_hop)
+            .is(Reason::ToClientByStack, Xdp::Pass)
+            .becomes(&by_stack(&last_hop))
+            .counts_out(WEB1, &last_hop),
+        case("an answer to ourselves", &to(OURSELVES)).is(Reason::NotForwarded, Xdp::Pass),
+        case("an answer to nowhere", &to(NOWHERE)).is(Reason::NotForwarded, Xdp::Pass),
+        case(
+            "an answer that may go no further",
+            &Packet {
+                ttl: 1,
+                ..answer.clone()
+            },
+        )
+        .is(Reason::TtlExceeded, Xdp::Drop),
+        case(
+            "from a backend, but another port",
+            &Packet {
+                from: (WEB1_AT.0, 22),
+                ..answer.clone()
+            },
+        )
+        .is(Reason::NotOurs, Xdp::Pass),
+    ]
+    .map(|case| case.ingress(SERVERS))
+    .into_iter()
+    .chain([
+        case("an answer out of the interface it came in by", &one_arm)
+            .is(Reason::ToClient, Xdp::Tx)
+            .becomes(&seen(&one_arm))
+            .counts_out(ONE_ARM, &one_arm),
+    ])
+    .collect()
+}
+
+/// On slots whose owner changed.
+fn tracked() -> Vec<Case> {
+    let end = Packet {
+        flags: FIN | ACK,
+        ..data()
+    };
+    let (syn, data) = (syn(), data());
+    let new = &[Miss, Tracking::Recorded];
+    let again = &[Hit, Tracking::Recorded];
+    vec![
+        case("dirty: a SYN goes to the new owner", &syn)
+            .slot(DIRTY)
+            .goes_to_web2(&syn)
+            .records(WEB2, Opening)
+            .tracks(new),
+        case("dirty: unknown data goes to the old owner", &data)
+            .slot(DIRTY)
+            .goes_to_web1(&data)
+            .records(WEB1, Open)
+            .tracks(new),
+        case("dirty: an unknown end goes to the old owner", &end)
+            .slot(DIRTY)
+            .goes_to_web1(&end)
+            .records(WEB1, Closing)
+            .tracks(new),
+        case("dirty: a known SYN is a retransmission", &syn)
+            .slot(DIRTY)
+            .known(WEB1, Opening)
+            .goes_to_web1(&syn)
+            .tracks(&[Hit]),
+        case("dirty: known data", &data)
+            .slot(DIRTY)
+            .known(WEB2, Opening)
+            .goes_to_web2(&data)
+            .records(WEB2, Open)
+            .tracks(&[Hit]),
+        case("dirty: a known end", &end)
+            .slot(DIRTY)
+            .known(WEB2, Open)
+            .goes_to_web2(&end)
+            .records(WEB2, Closing)
+            .tracks(&[Hit]),
+        case("dirty: known data in a full table", &data)
+            .slot(DIRTY)
+            .known(WEB2, Opening)
+            .full()
+            .goes_to_web2(&data)
+            .records(WEB2, Open)
+            .tracks(&[Hit]),
+        case("dirty: a SYN in a full table goes to the old owner", &syn)
+            .slot(DIRTY)
+            .full()
+            .goes_to_web1(&syn)
+            .tracks(&[Miss, RefusedFull]),
+        case("dirty: data in a full table goes to the old owner", &data)
+            .slot(DIRTY)
+            .full()
+            .goes_to_web1(&data)
+            .tracks(&[Miss, RefusedFull]),
+        case("dirty: a SYN beyond the budget goes to the old owner", &syn)
+            .slot(DIRTY)
+            .spent()
+            .goes_to_web1(&syn)
+            .tracks(&[Miss, RefusedRate]),
+        case("dirty: data beyond the budget goes to the old owner", &data)
+            .slot(DIRTY)
+            .spent()
+            .goes_to_web1(&data)
+            .tracks(&[Miss, RefusedRate]),
+        case("dirty: known data beyond the budget", &data)
+            .slot(DIRTY)
+            .known(WEB2, Opening)
+            .spent()
+            .goes_to_web2(&data)
+            .records(WEB2, Open)
+            .tracks(&[Hit]),
+        case("dirty: a closed connection is opened again", &syn)
+            .slot(DIRTY)
+            .known(WEB1, Closing)
+            .goes_to_web2(&syn)
+            .records(WEB2, Opening)
+            .tracks(again),
+        case("dirty: one is opened again in a full table", &syn)
+            .slot(DIRTY)
+            .known(WEB1, Closing)
+            .full()
+            .goes_to_web2(&syn)
+            .records(WEB2, Opening)
+            .tracks(again),
+        case("dirty: one is opened again beyond the budget", &syn)
+            .slot(DIRTY)
+            .known(WEB1, Closing)
+            .spent()
+            .goes_to_web2(&syn)
+            .records(WEB2, Opening)
+            .tracks(again),
+        case("dirty: data of a closed connection", &data)
+            .slot(DIRTY)
+            .known(WEB2, Closing)
+            .goes_to_web2(&data)
+            .tracks(&[Hit]),
+        case("dirty: data known at a dead backend", &data)
+            .slot(DIRTY)
+            .known(DEAD, Open)
+            .goes_to_web1(&data)
+            .records(WEB1, Open)
+            .tracks(new),
+        case("dirty: a SYN known at a dead backend", &syn)
+            .slot(DIRTY)
+            .known(DEAD, Open)
+            .goes_to_web2(&syn)
+            .records(WEB2, Opening)
+            .tracks(new),
+        case("settled: a SYN goes to the owner", &syn)
+            .slot(SETTLED)
+            .goes_to_web2(&syn)
+            .tracks(&[Miss]),
+        case("settled: unknown data goes to the owner", &data)
+            .slot(SETTLED)
+            .goes_to_web2(&data)
+            .tracks(&[Miss]),
+        case("settled: known data goes where it is known", &data)
+            .slot(SETTLED)
+            .known(WEB1, Open)
+            .goes_to_web1(&data)
+            .tracks(&[Hit]),
+        case("settled: a closed connection is opened again", &syn)
+            .slot(SETTLED)
+            .known(WEB1, Closing)
+            .goes_to_web2(&syn)
+            .records(WEB2, Opening)
+            .tracks(again),
+        case("settled: data known at a dead backend", &data)
+            .slot(SETTLED)
+            .known(DEAD, Open)
+            .goes_to_web2(&data)
+            .tracks(&[Miss]),
+        case("settled: a SYN known at a dead backend", &syn)
+            .slot(SETTLED)
+            .known(DEAD, Open)
+            .goes_to_web2(&syn)
+            .records(WEB2, Opening)
+            .tracks(new),
+        case("clean: what is known does not matter", &data)
+            .known(WEB2, Open)
+            .goes_to_web1(&data),
+        case("draining: unknown data goes to the old owner", &data)
+            .slot(DRAINING)
+            .goes_to_web1(&data)
+            .records(WEB1, Open)
+            .tracks(new),
+        case("draining: nobody takes a SYN", &syn)
+            .slot(DRAINING)
+            .is(Reason::NoBackend, Xdp::Drop)
+            .tracks(&[Miss]),
+        case("draining: a known SYN is a retransmission", &syn)
+            .slot(DRAINING)
+            .known(WEB1, Opening)
+            .goes_to_web1(&syn)
+            .tracks(&[Hit]),
+        case("draining: nobody takes one that is opened again", &syn)
+            .slot(DRAINING)
+            .known(WEB1, Closing)
+            .is(Reason::NoBackend, Xdp::Drop)
+            .tracks(&[Hit]),
+        case("empty: nobody takes a SYN", &syn)
+            .slot(Slot::EMPTY)
+            .is(Reason::NoBackend, Xdp::Drop),
+        case("empty: nobody takes data", &data)
+            .slot(Slot::EMPTY)
+            .is(Reason::NoBackend, Xdp::Drop),
+    ]
+}
+
+/// To the stack, untouched.
+fn passed() -> Vec<Case> {
+    let pass = |name, packet: Packet, reason| case(name, &packet).is(reason, Xdp::Pass);
+    let not_ipv4 = |name, frame| framed(name, frame).is(Reason::NotIpv4, Xdp::Pass);
+    let fragment = |fragment| Packet { fragment, ..data() };
+    vec![
+        not_ipv4("ARP", arp()),
+        not_ipv4("IPv6", ipv6()),
+        not_ipv4("VLAN", tagged(&[0x8100])),
+        not_ipv4("VLAN in VLAN", tagged(&[0x88a8, 0x8100])),
+        pass(
+            "UDP",
+            Packet {
+                protocol: 17,
+                ..data()
+            },
+            Reason::NotTcp,
+        ),
+        pass(
+            "ICMP",
+            Packet {
+                protocol: 1,
+                ..data()
+            },
+            Reason::NotTcp,
+        ),
+        pass("a first fragment", fragment(0x2000), Reason::Fragment),
+        pass("a fragment", fragment(0x20b9), Reason::Fragment),
+        pass("a last fragment", fragment(0x00b9), Reason::Fragment),
+        pass(
+            "another address",
+            Packet {
+                to: OURSELVES,
+                ..syn()
+            },
+            Reason::NotOurs,
+        ),
+        pass(
+            "another port",
+            Packet {
+                to: (VIP.0, 443),
+                ..syn()
+            },
+            Reason::NotOurs,
+        ),
+        pass(
+            "for a group",
+            Packet {
+                macs: ([1, 0, 0x5e, 0, 0, 1], [2; 6]),
+                ..syn()
+            },
+            Reason::NotOurs,
+        ),
+        pass(
+            "for all",
+            Packet {
+                macs: ([0xff; 6], [2; 6]),
+                ..syn()
+            },
+            Reason::NotOurs,
+        ),
+    ]
+}
+
+/// The load balancer is asked for its address.
+fn arp() -> Vec<u8> {
+    let mut frame = vec![0xff; 6];
+    frame.extend(CLIENT_MAC);
+    frame.extend([0x08, 0x06, 0, 1, 0x08, 0x00, 6, 4, 0, 1]);
+    frame.extend(CLIENT_MAC);
+    frame.extend(CLIENT.0);
+    frame.extend([0; 6]);
+    frame.extend(VIP.0);
+    frame
+}
+
+/// A SYN over IPv6.
+fn ipv6() -> Vec<u8> {
+    let over_ipv4 = syn();
+    let tcp = &over_ipv4.bytes()[over_ipv4.tcp_offset()..];
+    let mut frame = over_ipv4.bytes()[..12].to_vec();
+    frame.extend([0x86, 0xdd, 0x60, 0, 0, 0]);
+    frame.extend((tcp.len() as u16).to_be_bytes());
+    frame.extend([6, 64]);
+    for host in [1, 2] {
+        frame.extend([
+            0x20, 0x01, 0x0d, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, host,
+        ]);
+    }
+    frame.extend(tcp);
+    frame
+}
+
+/// A SYN to the service behind VLAN tags of these types.
+fn tagged(tags: &[u16]) -> Vec<u8> {
+    let untagged = syn().bytes();
+    let mut frame = untagged[..12].to_vec();
+    for tag in tags {
+        frame.extend(tag.to_be_bytes());
+        frame.extend(100u16.to_be_bytes());
+    }
+    frame.extend(&untagged[12..]);
+    frame
+}
+
+fn dropped() -> Vec<Case> {
+    let broken = |name, offset, value, reason| {
+        case(name, &data())
+            .with(offset, value)
+            .is(reason, Xdp::Drop)
+    };
+    vec![
+        broken("version 6 in IPv4", 14, 0x65, Reason::BadIpv4),
+        broken("an IPv4 header of 16 bytes", 14, 0x44, Reason::BadIpv4),
+        broken(
+            "an IPv4 header longer than its packet",
+            14,
+            0x4f,
+            Reason::BadIpv4,
+        ),
+        broken("a packet shorter than its header", 17, 19, Reason::BadIpv4),
+        broken("a packet longer than its frame", 17, 59, Reason::BadIpv4),
+        broken("a TCP header of 16 bytes", 46, 0x40, Reason::BadTcp),
+        broken(
+            "a TCP header longer than its packet",
+            46,
+            0xf0,
+            Reason::BadTcp,
+        ),
+        broken(
+            "a packet shorter than its TCP header",
+            17,
+            39,
+            Reason::BadTcp,
+        ),
+        framed(
+            "shorter than an Ethernet header",
+            syn().bytes()[..13].to_vec(),
+        )
+        .is(Reason::Runt, Xdp::Drop),
+        framed(
+            "an Ethernet header, and no more",
+            syn().bytes()[..14].to_vec(),
+        )
+        .is(Reason::BadIpv4, Xdp::Drop),
+        case("may go no further", &Packet { ttl: 1, ..syn() }).is(Reason::TtlExceeded, Xdp::Drop),
+        case("should not be here", &Packet { ttl: 0, ..syn() }).is(Reason::TtlExceeded, Xdp::Drop),
+    ]
+}

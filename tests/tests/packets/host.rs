@@ -1,0 +1,81 @@
+//! A case on the host: the pure function, over tables in memory.
+
+use crate::cases::Case;
+use crate::memory::Memory;
+use crate::outcome::{Outcome, Recorded, Xdp};
+use crate::world::{
+    self, CLIENT, CLIENT_MAC, CLIENTS, CLIENTS_MAC, FLOW, OURSELVES, SERVICE, SLOTS,
+};
+use lb_ebpf::abi::Flow;
+use lb_ebpf::process::{Verdict, process};
+use lb_ebpf::reason::Action;
+use lb_ebpf::tables::Route;
+use std::cell::Cell;
+
+/// What becomes of `frame` in the world of `case`.
+pub(crate) fn run(case: &Case, frame: &[u8]) -> Outcome {
+    let tables = tables(case);
+    let mut frame = frame.to_vec();
+    let verdict = process(frame.as_mut_slice(), &tables);
+    let flow = tables.flows.borrow().get(&FLOW).map(|flow| Recorded {
+        backend: flow.backend,
+        phase: flow.phase,
+    });
+    Outcome {
+        reason: verdict.reason,
+        action: action(&verdict, case.ingress),
+        frame,
+        flow,
+        tracked: Outcome::tracked(tables.tracking.iter().map(Cell::get)),
+        traffic: tables.traffic.take().into_iter().collect(),
+    }
+}
+
+fn action(verdict: &Verdict, ingress: u32) -> Xdp {
+    match verdict.reason.action() {
+        Action::Pass => Xdp::Pass,
+        Action::Drop => Xdp::Drop,
+        Action::Forward if verdict.egress == ingress => Xdp::Tx,
+        Action::Forward => Xdp::Redirect,
+    }
+}
+
+fn tables(case: &Case) -> Memory {
+    let mut tables = Memory {
+        slots: vec![case.slot; SLOTS as usize],
+        ..Memory::default()
+    };
+    tables.services.insert(world::service_key(), SERVICE);
+    for (id, backend, key, reverse) in world::backends() {
+        tables.backends[usize::from(id)] = backend;
+        tables.reverse.insert(key, reverse);
+    }
+    let via = Route::Via {
+        ifindex: CLIENTS,
+        next_hop: CLIENT_MAC,
+        source: CLIENTS_MAC,
+    };
+    // The clients' network: all of it but our own address, and the one of all.
+    for host in 0..255 {
+        let neighbour = [198, 51, 100, host];
+        if neighbour != OURSELVES.0 {
+            tables.routes.insert(neighbour, Route::Stack);
+        }
+    }
+    tables.routes.insert(CLIENT.0, via);
+    if let Some(flow) = case.flow {
+        let flow = Flow {
+            last_seen_ms: tables.now_ms,
+            backend: flow.backend,
+            phase: flow.phase,
+        };
+        tables.flows.borrow_mut().insert(FLOW, flow);
+    }
+    if case.table_is_full {
+        tables.room = 0;
+    }
+    if case.budget_is_spent {
+        tables.budget.iter().for_each(|budget| budget.set(0));
+    }
+    tables
+}
