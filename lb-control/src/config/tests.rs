@@ -384,3 +384,26 @@ proptest! {
         let _ = text.parse::<BackendRef>();
     }
 }
+
+/// What the documentation shows is accepted, and is what it says.
+#[test]
+fn the_documented_configurations_are_right() {
+    let documents = [
+        include_str!("../../../README.md"),
+        include_str!("../../../docs/GUIDE.md"),
+    ];
+    for document in documents {
+        let (_, rest) = document.split_once("```toml\n").unwrap();
+        let (text, _) = rest.split_once("```").unwrap();
+        let config = read(text).unwrap();
+        assert!(!config.services.is_empty());
+    }
+    // All but names and addresses is by default.
+    let (_, rest) = documents[1].split_once("```toml\n").unwrap();
+    let (text, _) = rest.split_once("```").unwrap();
+    let service = "[[service]]\nname = \"www\"\nvip = \"192.0.2.10:80/tcp\"\n\
+        [service.check]\ntype = \"http\"\npath = \"/healthz\"\nhost = \"www.example.com\"\n\
+        [[service.backend]]\nname = \"web1\"\naddress = \"10.0.2.11:8080\"\n";
+    let short = format!("interfaces = [\"eth0\", \"eth1\"]\n{service}");
+    assert_eq!(read(text).unwrap(), read(&short).unwrap());
+}
