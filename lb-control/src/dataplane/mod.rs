@@ -4,11 +4,13 @@ mod bpf;
 mod kernel;
 mod memory;
 mod object;
+mod pins;
 
 pub use bpf::{TestRun, test_run};
 pub use kernel::Kernel;
 pub use memory::Memory;
-pub use object::{Attachment, Lock, Mode, Options, Pins, attach, detach, detach_interface, load};
+pub use object::{Attachment, Options, attach, detach, detach_interface, load};
+pub use pins::{Lock, Mode, Pins};
 
 use lb_ebpf::abi::{
     Backend, BackendId, Flow, FlowKey, Reverse, ReverseKey, Service, ServiceId, ServiceKey, Slot,
