@@ -1,21 +1,23 @@
 //! The one task that owns the state: it hears of changes, health and ways, and makes the tables
 //! follow.
 
+mod changing;
 mod request;
 mod status;
+mod sweeping;
 #[cfg(test)]
 mod tests;
 
 pub use request::{Change, Handle, Refusal, Request};
 
-use crate::config::{BackendRef, Config, Name, Overlay, change, store};
+use crate::config::{BackendRef, Config, Name, store};
 use crate::dataplane::{Attachment, Dataplane, Tables};
 use crate::desired::{self, World, sweep};
 use crate::reconcile;
 use crate::shell::health::{Checker, HealthEvent, Target};
 use crate::shell::next_hop::{NextHopEvent, Resolver};
 use anyhow::Context as _;
-use lb_ebpf::abi::{BackendId, Tracking};
+use lb_ebpf::abi::BackendId;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
@@ -202,108 +204,6 @@ impl<D: Dataplane> Daemon<D> {
         }
     }
 
-    fn change(&mut self, wanted: &Change, if_revision: Option<u64>) -> Result<u64, Refusal> {
-        if let Some(expected) = if_revision.filter(|expected| *expected != self.revision) {
-            return Err(Refusal::Conflict {
-                expected,
-                actual: self.revision,
-            });
-        }
-        if let Change::RemoveBackend {
-            backend,
-            force: true,
-        } = wanted
-            && let Some(id) = self.leaving(backend)
-        {
-            self.world.cut.insert(id);
-            let result = self.reconcile(&self.running.clone());
-            result.map_err(|error| Refusal::Failed(chain(&error)))?;
-            return Ok(self.revision);
-        }
-        let next = change::apply(&self.running, wanted)?;
-        // Whatever is refused is refused before anything is kept or done.
-        desired::desired(&next, &self.world, &self.tables)
-            .map_err(|full| Refusal::Invalid(full.to_string()))?;
-        self.keep(&next, self.revision + 1)
-            .map_err(|error| Refusal::Failed(chain(&error)))?;
-        if let Change::RemoveBackend {
-            backend,
-            force: true,
-        } = wanted
-            && let Some(id) = self.ids.get(backend)
-        {
-            self.world.cut.insert(*id);
-        }
-        let result = self.reconcile(&next);
-        self.accept(next);
-        result.map_err(|error| {
-            let error = chain(&error);
-            Refusal::Failed(format!("the change is kept and tried again: {error}"))
-        })?;
-        Ok(self.revision)
-    }
-
-    /// The id of a backend that was removed, and finishes its connections.
-    fn leaving(&self, backend: &BackendRef) -> Option<BackendId> {
-        let mut names = self.names.iter();
-        let (id, _) = names.find(|(id, name)| {
-            *name == backend
-                && self.tables.backends.contains_key(id)
-                && self.ids.get(backend) != Some(id)
-        })?;
-        (!self.ids.contains_key(backend)).then_some(*id)
-    }
-
-    /// Writes down what must outlive this process.
-    fn keep(&self, config: &Config, revision: u64) -> anyhow::Result<()> {
-        let overlay = Overlay::between(&self.base, config);
-        store::save(&self.base.state_dir, &store::Kept { revision, overlay })
-    }
-
-    /// Takes another configuration file. Nothing is changed if it does not fit.
-    fn reload(&mut self, base: Config) {
-        let (next, misfits) = Overlay::between(&self.base, &self.running).apply(&base);
-        if let Err(full) = desired::desired(&next, &self.world, &self.tables) {
-            tracing::error!(%full, "the new configuration does not fit: kept the old");
-            return;
-        }
-        let restart = self.base.differs_until_restart(&base);
-        if !restart.is_empty() {
-            let keys = restart.join(", ");
-            tracing::warn!("{keys}: kept as it was until lbd is started again");
-        }
-        self.warnings = misfits;
-        self.warnings.extend(restart.iter().map(|key| {
-            format!("{key} in the configuration file differs from what runs: start lbd again")
-        }));
-        self.base.services = base.services;
-        self.base.idle_timeout = base.idle_timeout;
-        self.running.idle_timeout = base.idle_timeout;
-        let next = Config {
-            services: next.services,
-            ..self.running.clone()
-        };
-        let result = self.reconcile(&next);
-        self.accept(next);
-        if let Err(error) = result.and_then(|()| self.keep(&self.running, self.revision)) {
-            tracing::error!(
-                error = chain(&error),
-                "could not apply the new configuration"
-            );
-        }
-        tracing::info!(revision = self.revision, "reloaded the configuration");
-    }
-
-    /// Makes `config` the running one.
-    fn accept(&mut self, config: Config) {
-        self.running = config;
-        self.revision += 1;
-        let known: BTreeSet<BackendRef> = self.ids.keys().cloned().collect();
-        self.health.retain(|backend, _| known.contains(backend));
-        self.world.up.retain(|backend, _| known.contains(backend));
-        self.watch();
-    }
-
     /// Tells the watchers what is of interest.
     fn watch(&self) {
         let mut targets = BTreeMap::new();
@@ -412,62 +312,6 @@ impl<D: Dataplane> Daemon<D> {
             }
         }
     }
-
-    fn sweep(&mut self) {
-        if let Err(error) = self.try_sweep() {
-            tracing::error!(error = chain(&error), "could not sweep the tables");
-            self.failure = Some(chain(&error));
-        }
-    }
-
-    fn try_sweep(&mut self) -> anyhow::Result<()> {
-        // What somebody else wrote is seen, and overwritten, here.
-        let found = self.dataplane.read()?;
-        if found != self.tables {
-            tracing::warn!("the tables are not what they were left: mending them");
-            self.tables = found;
-        }
-        let config = self.running.clone();
-        self.reconcile(&config)?;
-
-        let tracking = self.dataplane.tracking()?;
-        let count = |what: Tracking| tracking.get(what as usize).copied().unwrap_or(0);
-        let refused = count(Tracking::RefusedRate) + count(Tracking::RefusedFull);
-        let now_ms = now_ms()?;
-        self.dirty
-            .update(&self.tables, now_ms, refused != self.refused);
-        self.refused = refused;
-
-        let flows = self.dataplane.flows()?;
-        let configured = self.ids.values().copied().collect();
-        let idle_ms = u32::try_from(self.running.idle_timeout.as_millis()).unwrap_or(u32::MAX);
-        let swept = sweep::sweep(
-            &self.tables,
-            &flows,
-            &self.dirty,
-            &configured,
-            (now_ms, idle_ms),
-        );
-        for key in &swept.expired {
-            self.dataplane.remove_flow(key)?;
-        }
-        self.recorded = swept.recorded;
-        self.apply(swept.tables)?;
-        let services: BTreeSet<_> = self.tables.services.values().map(|s| s.id).collect();
-        for (id, service) in swept.free {
-            let service = services.contains(&service).then_some(service);
-            self.dataplane.retire(id, service)?;
-            self.world.cut.remove(&id);
-            self.names.remove(&id);
-        }
-        Ok(())
-    }
-}
-
-/// The program's clock: milliseconds since boot, modulo 2³².
-fn now_ms() -> anyhow::Result<u32> {
-    let now = nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC_COARSE)?;
-    Ok((now.tv_sec().cast_unsigned() * 1_000 + now.tv_nsec().cast_unsigned() / 1_000_000) as u32)
 }
 
 /// An error with all that caused it.

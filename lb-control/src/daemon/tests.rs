@@ -3,6 +3,7 @@
 use super::*;
 use crate::api::types::{BackendPatch, NewBackend};
 use crate::config;
+use crate::config::change;
 use crate::dataplane::Memory;
 use crate::shell::next_hop::NextHop;
 use lb_ebpf::abi::{Slot, SlotState};

@@ -1,0 +1,116 @@
+//! Another configuration: by CLI, or from the file.
+
+use super::{Change, Daemon, Refusal, chain};
+use crate::config::{BackendRef, Config, Overlay, change, store};
+use crate::dataplane::Dataplane;
+use crate::desired;
+use lb_ebpf::abi::BackendId;
+use std::collections::BTreeSet;
+
+impl<D: Dataplane> Daemon<D> {
+    pub(super) fn change(
+        &mut self,
+        wanted: &Change,
+        if_revision: Option<u64>,
+    ) -> Result<u64, Refusal> {
+        if let Some(expected) = if_revision.filter(|expected| *expected != self.revision) {
+            return Err(Refusal::Conflict {
+                expected,
+                actual: self.revision,
+            });
+        }
+        if let Change::RemoveBackend {
+            backend,
+            force: true,
+        } = wanted
+            && let Some(id) = self.leaving(backend)
+        {
+            self.world.cut.insert(id);
+            let result = self.reconcile(&self.running.clone());
+            result.map_err(|error| Refusal::Failed(chain(&error)))?;
+            return Ok(self.revision);
+        }
+        let next = change::apply(&self.running, wanted)?;
+        // Whatever is refused is refused before anything is kept or done.
+        desired::desired(&next, &self.world, &self.tables)
+            .map_err(|full| Refusal::Invalid(full.to_string()))?;
+        self.keep(&next, self.revision + 1)
+            .map_err(|error| Refusal::Failed(chain(&error)))?;
+        if let Change::RemoveBackend {
+            backend,
+            force: true,
+        } = wanted
+            && let Some(id) = self.ids.get(backend)
+        {
+            self.world.cut.insert(*id);
+        }
+        let result = self.reconcile(&next);
+        self.accept(next);
+        result.map_err(|error| {
+            let error = chain(&error);
+            Refusal::Failed(format!("the change is kept and tried again: {error}"))
+        })?;
+        Ok(self.revision)
+    }
+
+    /// The id of a backend that was removed, and finishes its connections.
+    fn leaving(&self, backend: &BackendRef) -> Option<BackendId> {
+        let mut names = self.names.iter();
+        let (id, _) = names.find(|(id, name)| {
+            *name == backend
+                && self.tables.backends.contains_key(id)
+                && self.ids.get(backend) != Some(id)
+        })?;
+        (!self.ids.contains_key(backend)).then_some(*id)
+    }
+
+    /// Writes down what must outlive this process.
+    pub(super) fn keep(&self, config: &Config, revision: u64) -> anyhow::Result<()> {
+        let overlay = Overlay::between(&self.base, config);
+        store::save(&self.base.state_dir, &store::Kept { revision, overlay })
+    }
+
+    /// Takes another configuration file. Nothing is changed if it does not fit.
+    pub(super) fn reload(&mut self, base: Config) {
+        let (next, misfits) = Overlay::between(&self.base, &self.running).apply(&base);
+        if let Err(full) = desired::desired(&next, &self.world, &self.tables) {
+            tracing::error!(%full, "the new configuration does not fit: kept the old");
+            return;
+        }
+        let restart = self.base.differs_until_restart(&base);
+        if !restart.is_empty() {
+            let keys = restart.join(", ");
+            tracing::warn!("{keys}: kept as it was until lbd is started again");
+        }
+        self.warnings = misfits;
+        self.warnings.extend(restart.iter().map(|key| {
+            format!("{key} in the configuration file differs from what runs: start lbd again")
+        }));
+        self.base.services = base.services;
+        self.base.idle_timeout = base.idle_timeout;
+        self.running.idle_timeout = base.idle_timeout;
+        let next = Config {
+            services: next.services,
+            ..self.running.clone()
+        };
+        let result = self.reconcile(&next);
+        self.accept(next);
+        if let Err(error) = result.and_then(|()| self.keep(&self.running, self.revision)) {
+            tracing::error!(
+                error = chain(&error),
+                "could not apply the new configuration"
+            );
+        }
+        tracing::info!(revision = self.revision, "reloaded the configuration");
+    }
+
+    /// Makes `config` the running one.
+    fn accept(&mut self, config: Config) {
+        self.running = config;
+        self.revision += 1;
+        let known: BTreeSet<BackendRef> = self.ids.keys().cloned().collect();
+        self.health.retain(|backend, _| known.contains(backend));
+        self.world.up.retain(|backend, _| known.contains(backend));
+        self.watch();
+    }
+}

@@ -1,0 +1,66 @@
+//! What time does to the tables: flows expire, slots come to rest, and what somebody else wrote is
+//! mended.
+
+use super::{Daemon, chain};
+use crate::dataplane::Dataplane;
+use crate::desired::sweep;
+use lb_ebpf::abi::Tracking;
+use std::collections::BTreeSet;
+
+impl<D: Dataplane> Daemon<D> {
+    pub(super) fn sweep(&mut self) {
+        if let Err(error) = self.try_sweep() {
+            tracing::error!(error = chain(&error), "could not sweep the tables");
+            self.failure = Some(chain(&error));
+        }
+    }
+
+    fn try_sweep(&mut self) -> anyhow::Result<()> {
+        // What somebody else wrote is seen, and overwritten, here.
+        let found = self.dataplane.read()?;
+        if found != self.tables {
+            tracing::warn!("the tables are not what they were left: mending them");
+            self.tables = found;
+        }
+        let config = self.running.clone();
+        self.reconcile(&config)?;
+
+        let tracking = self.dataplane.tracking()?;
+        let count = |what: Tracking| tracking.get(what as usize).copied().unwrap_or(0);
+        let refused = count(Tracking::RefusedRate) + count(Tracking::RefusedFull);
+        let now_ms = now_ms()?;
+        self.dirty
+            .update(&self.tables, now_ms, refused != self.refused);
+        self.refused = refused;
+
+        let flows = self.dataplane.flows()?;
+        let configured = self.ids.values().copied().collect();
+        let idle_ms = u32::try_from(self.running.idle_timeout.as_millis()).unwrap_or(u32::MAX);
+        let swept = sweep::sweep(
+            &self.tables,
+            &flows,
+            &self.dirty,
+            &configured,
+            (now_ms, idle_ms),
+        );
+        for key in &swept.expired {
+            self.dataplane.remove_flow(key)?;
+        }
+        self.recorded = swept.recorded;
+        self.apply(swept.tables)?;
+        let services: BTreeSet<_> = self.tables.services.values().map(|s| s.id).collect();
+        for (id, service) in swept.free {
+            let service = services.contains(&service).then_some(service);
+            self.dataplane.retire(id, service)?;
+            self.world.cut.remove(&id);
+            self.names.remove(&id);
+        }
+        Ok(())
+    }
+}
+
+/// The program's clock: milliseconds since boot, modulo 2³².
+fn now_ms() -> anyhow::Result<u32> {
+    let now = nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC_COARSE)?;
+    Ok((now.tv_sec().cast_unsigned() * 1_000 + now.tv_nsec().cast_unsigned() / 1_000_000) as u32)
+}
