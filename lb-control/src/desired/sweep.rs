@@ -31,8 +31,9 @@ pub struct Swept {
 }
 
 impl DirtySince {
-    /// Notes which slots are dirty now. Those that were keep their time, unless `restart`: when
-    /// flows could not be recorded, nobody knows whether every living one is.
+    /// Notes which slots are dirty now; to be called whenever slots changed. Those that were dirty
+    /// keep their time, unless `restart`: when flows could not be recorded, nobody knows whether
+    /// every living one is.
     pub fn update(&mut self, tables: &Tables, now_ms: u32, restart: bool) {
         let mut next = HashMap::new();
         for (&service, slots) in &tables.slots {
@@ -44,6 +45,12 @@ impl DirtySince {
             }
         }
         self.0 = next;
+    }
+
+    /// How many slots are dirty.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.0.len()
     }
 
     fn since(&self, service: ServiceId, index: u32) -> Option<u32> {
