@@ -72,6 +72,7 @@ pub fn sweep(
         .values()
         .map(|service| (service.id, service))
         .collect();
+    let is_alive = |id: BackendId| tables.backends.get(&id).is_some_and(Backend::is_alive);
     let mut swept = Swept::default();
     // Slots with a recorded flow that belongs to someone else than the slot's owner.
     let mut foreign = BTreeSet::new();
@@ -80,11 +81,7 @@ pub fn sweep(
             swept.expired.push(*key);
             continue;
         };
-        let alive = tables
-            .backends
-            .get(&flow.backend)
-            .is_some_and(Backend::is_alive);
-        if !alive || flow.idle_ms(now_ms) >= lifetime(flow, idle_ms) {
+        if !is_alive(flow.backend) || flow.idle_ms(now_ms) >= lifetime(flow, idle_ms) {
             swept.expired.push(*key);
             continue;
         }
@@ -108,6 +105,7 @@ pub fn sweep(
                 dirty.since(service, index),
                 (now_ms, idle_ms),
                 || foreign.contains(&(service, index)),
+                is_alive,
             );
         }
     }
@@ -138,8 +136,14 @@ fn rest(
     since: Option<u32>,
     (now_ms, idle_ms): (u32, u32),
     has_foreign: impl Fn() -> bool,
+    is_alive: impl Fn(BackendId) -> bool,
 ) -> Slot {
     match slot.state() {
+        // Nobody's, kept for recorded connections of which there are none left.
+        SlotState::Dirty {
+            current: 0,
+            previous,
+        } if !is_alive(previous) && !has_foreign() => Slot::EMPTY,
         SlotState::Dirty { .. } => match since {
             Some(since) if now_ms.wrapping_sub(since) > idle_ms => slots::settle(slot),
             _ => slot,
@@ -162,3 +166,6 @@ fn unnamed(swept: &Swept, configured: &BTreeSet<BackendId>) -> Vec<(BackendId, S
         .map(|(id, backend)| (*id, backend.service))
         .collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -170,6 +170,21 @@ fn the_dead_are_not_kept() {
     assert_eq!(assign(slot(B, A), C, but_a), slot(C, 0));
     assert_eq!(assign(slot(A, 0), B, but_a), slot(B, 0));
     assert_eq!(assign(slot(A, A), 0, but_a), Slot::EMPTY);
+    assert_eq!(
+        assign(slot(A, A), A, but_a),
+        slot(A, A),
+        "kept for want of others"
+    );
+}
+
+/// Recorded connections of those who drain go on, so the slot must not look as if it had none.
+#[test]
+fn a_slot_that_nobody_owns_remembers_that_something_is_recorded() {
+    let nobody = |_| false;
+    assert_eq!(assign(slot(B, A), 0, nobody), slot(0, A));
+    assert_eq!(assign(slot(A, 0), 0, nobody), slot(0, A));
+    assert_eq!(assign(slot(0, A), 0, nobody), slot(0, A));
+    assert_eq!(assign(slot(0, A), B, nobody), slot(B, 0));
 }
 
 #[test]
