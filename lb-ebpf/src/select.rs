@@ -9,6 +9,7 @@
 //! | clean `{a, a}`  | not looked up | a                         | a                           |
 //! | dirty `{b, a}`  | its backend   | b, recorded; if refused a | a, recorded at a bounded rate |
 //! | settled `{b, –}`| its backend   | b                         | b                           |
+//! | drained `{0, a}`| its backend   | none                      | a, recorded at a bounded rate; none if a is dead |
 //! | empty           | not looked up | none                      | none                        |
 //!
 //! A SYN on a flow that was closed, or whose backend died, is a new connection: it goes to the slot's
@@ -42,13 +43,14 @@ pub fn select<'t, T: Tables>(
     let hash = hash::keyed(service.hash_key, flow.word());
     let index = service.first_slot + hash::slot_of(hash, service.slot_count);
     let slot = tables.slot(index).unwrap_or(Slot::EMPTY);
+    let is_open = matches!(kind, SegmentKind::Open);
     let id = match slot.state() {
         SlotState::Empty => return None,
         SlotState::Clean(owner) => owner,
         SlotState::Settled(owner) => recorded(tables, flow, kind, owner).unwrap_or(owner),
         SlotState::Dirty { current, previous } => match recorded(tables, flow, kind, current) {
             Some(backend) => backend,
-            None if current == 0 && matches!(kind, SegmentKind::Open) => return None,
+            None if current == 0 && (is_open || !is_alive(tables, previous)) => return None,
             None => assign(tables, flow, kind, current, previous),
         },
     };

@@ -296,21 +296,18 @@ impl<D: Dataplane> Daemon<D> {
     /// starts from what they hold.
     fn apply(&mut self, wanted: Tables) -> anyhow::Result<()> {
         let steps = reconcile::plan(&self.tables, &wanted);
-        match reconcile::apply(&mut self.dataplane, &steps) {
-            Ok(()) => {
-                self.tables = wanted;
-                self.failure = None;
-                Ok(())
-            }
-            Err(error) => {
-                if let Ok(tables) = self.dataplane.read() {
-                    self.tables = tables;
-                }
-                let error = anyhow::Error::new(error);
-                self.failure = Some(chain(&error));
-                Err(error)
-            }
+        let result = reconcile::apply(&mut self.dataplane, &steps);
+        if result.is_ok() {
+            self.tables = wanted;
+        } else if let Ok(tables) = self.dataplane.read() {
+            self.tables = tables;
         }
+        // Not only when it is swept: a slot that settles and changes again in between is dirty
+        // anew, and has all of the idle time before it.
+        self.dirty.update(&self.tables, now_ms()?, false);
+        let result = result.map_err(anyhow::Error::new);
+        self.failure = result.as_ref().err().map(chain);
+        result
     }
 }
 

@@ -86,9 +86,13 @@ fn owned(daemon: &Daemon<Memory>, n: u8) -> usize {
 }
 
 fn drain(n: u8) -> Change {
+    admin(n, "drain")
+}
+
+fn admin(n: u8, state: &str) -> Change {
     let patch = BackendPatch {
         weight: None,
-        admin: Some("drain".to_owned()),
+        admin: Some(state.to_owned()),
     };
     change::set_backend("www", &format!("web{n}"), &patch).unwrap()
 }
@@ -197,6 +201,21 @@ async fn what_somebody_else_wrote_is_mended() {
     daemon.dataplane.set_slot(7, Slot::EMPTY).unwrap();
     daemon.sweep();
     assert_eq!(daemon.dataplane.read().unwrap(), tables);
+}
+
+/// A slot that settles and changes again between two sweeps is dirty anew. If it kept its old
+/// time, it would settle at the next sweep, and break who was not heard of since.
+#[tokio::test]
+async fn time_begins_anew_for_a_slot_that_was_at_rest_meanwhile() {
+    let (_directory, mut daemon) = serving(&[1, 2]);
+    daemon.change(&drain(1), None).unwrap();
+    daemon.sweep();
+    assert!(daemon.dirty.count() > 0);
+    // Its slots return to the one whose connections are the unrecorded ones: they settle.
+    daemon.change(&admin(1, "ready"), None).unwrap();
+    assert_eq!(daemon.dirty.count(), 0);
+    daemon.change(&drain(1), None).unwrap();
+    assert!(daemon.dirty.count() > 0);
 }
 
 #[tokio::test]

@@ -7,7 +7,8 @@ use lb_ebpf::abi::{BackendId, Slot, SlotState};
 ///
 /// * Unrecorded connections belong to the oldest owner since the slot was last clean. That one is
 ///   kept: whatever came to younger owners was recorded.
-/// * If it is dead, there is nothing to keep.
+/// * If it is dead, there is nothing to keep, unless nobody owns the slot: then its name says that
+///   there are recorded connections to look up.
 /// * If ownership returns to it, everything that belongs to others is recorded: settled.
 #[must_use]
 pub fn assign(slot: Slot, owner: BackendId, alive: impl Fn(BackendId) -> bool) -> Slot {
@@ -17,15 +18,11 @@ pub fn assign(slot: Slot, owner: BackendId, alive: impl Fn(BackendId) -> bool) -
         SlotState::Settled(oldest) => (oldest, true),
         SlotState::Dirty { previous, .. } => (previous, true),
     };
-    let oldest = if oldest == owner || alive(oldest) {
-        oldest
-    } else {
-        0
-    };
-    match (oldest == owner || oldest == 0, recorded) {
-        (true, false) => Slot::clean(owner),
-        (true, true) => Slot::settled(owner),
-        (false, _) => Slot {
+    let keeps = oldest != 0 && oldest != owner && alive(oldest);
+    match (keeps, recorded) {
+        (false, false) => Slot::clean(owner),
+        (false, true) if owner != 0 => Slot::settled(owner),
+        (false, true) | (true, _) => Slot {
             current: owner,
             previous: oldest,
         },

@@ -31,8 +31,9 @@ pub struct Swept {
 }
 
 impl DirtySince {
-    /// Notes which slots are dirty now. Those that were keep their time, unless `restart`: when
-    /// flows could not be recorded, nobody knows whether every living one is.
+    /// Notes which slots are dirty now; to be called whenever slots changed. Those that were dirty
+    /// keep their time, unless `restart`: when flows could not be recorded, nobody knows whether
+    /// every living one is.
     pub fn update(&mut self, tables: &Tables, now_ms: u32, restart: bool) {
         let mut next = HashMap::new();
         for (&service, slots) in &tables.slots {
@@ -44,6 +45,12 @@ impl DirtySince {
             }
         }
         self.0 = next;
+    }
+
+    /// How many slots are dirty.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.0.len()
     }
 
     fn since(&self, service: ServiceId, index: u32) -> Option<u32> {
@@ -65,6 +72,7 @@ pub fn sweep(
         .values()
         .map(|service| (service.id, service))
         .collect();
+    let is_alive = |id: BackendId| tables.backends.get(&id).is_some_and(Backend::is_alive);
     let mut swept = Swept::default();
     // Slots with a recorded flow that belongs to someone else than the slot's owner.
     let mut foreign = BTreeSet::new();
@@ -73,11 +81,7 @@ pub fn sweep(
             swept.expired.push(*key);
             continue;
         };
-        let alive = tables
-            .backends
-            .get(&flow.backend)
-            .is_some_and(Backend::is_alive);
-        if !alive || flow.idle_ms(now_ms) >= lifetime(flow, idle_ms) {
+        if !is_alive(flow.backend) || flow.idle_ms(now_ms) >= lifetime(flow, idle_ms) {
             swept.expired.push(*key);
             continue;
         }
@@ -101,6 +105,7 @@ pub fn sweep(
                 dirty.since(service, index),
                 (now_ms, idle_ms),
                 || foreign.contains(&(service, index)),
+                is_alive,
             );
         }
     }
@@ -131,8 +136,14 @@ fn rest(
     since: Option<u32>,
     (now_ms, idle_ms): (u32, u32),
     has_foreign: impl Fn() -> bool,
+    is_alive: impl Fn(BackendId) -> bool,
 ) -> Slot {
     match slot.state() {
+        // Nobody's, kept for recorded connections of which there are none left.
+        SlotState::Dirty {
+            current: 0,
+            previous,
+        } if !is_alive(previous) && !has_foreign() => Slot::EMPTY,
         SlotState::Dirty { .. } => match since {
             Some(since) if now_ms.wrapping_sub(since) > idle_ms => slots::settle(slot),
             _ => slot,
@@ -155,3 +166,6 @@ fn unnamed(swept: &Swept, configured: &BTreeSet<BackendId>) -> Vec<(BackendId, S
         .map(|(id, backend)| (*id, backend.service))
         .collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -25,7 +25,7 @@ pub enum SlotState {
     /// `{a, a}`: everything goes to a; nothing is looked up or recorded.
     Clean(BackendId),
     /// `{b, a}`: new connections go to b and are recorded. Unrecorded ones belong to a. There may be
-    /// no b: when every backend drains.
+    /// no b: when every backend drains. Then a may be dead, and only recorded connections go on.
     Dirty {
         /// Takes new connections; 0 if nobody does.
         current: BackendId,

@@ -197,6 +197,21 @@ fn while_all_drain_connections_finish_and_none_begins() {
     assert_eq!(chosen(&world, Open), None);
 }
 
+/// Its old owner died, but what was recorded for others is not over.
+#[test]
+fn while_nobody_owns_a_slot_recorded_connections_finish() {
+    for kind in [Open, Data, Close] {
+        let mut unknown = world(DRAINING);
+        unknown.set_state(A, BackendState::Dead);
+        assert_eq!(chosen(&unknown, kind), None, "{kind:?}");
+        assert_eq!(record(&unknown), None);
+
+        let mut known = known(world(DRAINING), C, FlowPhase::Open);
+        known.set_state(A, BackendState::Dead);
+        assert_eq!(chosen(&known, kind), Some(C), "{kind:?}");
+    }
+}
+
 /// The client closed its connection and opens another one from the same port. Every packet of the
 /// new one must go where its SYN went, and not where the old one's record says.
 #[test]

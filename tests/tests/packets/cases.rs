@@ -39,6 +39,11 @@ const DRAINING: Slot = Slot {
     current: 0,
     previous: WEB1,
 };
+/// DEAD drained, too, and died.
+const NOBODYS: Slot = Slot {
+    current: 0,
+    previous: DEAD,
+};
 const SETTLED: Slot = Slot::settled(WEB2);
 
 pub(crate) fn all() -> Vec<Case> {
@@ -613,6 +618,15 @@ fn tracked() -> Vec<Case> {
             .known(WEB1, Closing)
             .is(Reason::NoBackend, Xdp::Drop)
             .tracks(&[Hit]),
+        case("nobody's: known data goes where it is known", &data)
+            .slot(NOBODYS)
+            .known(WEB1, Open)
+            .goes_to_web1(&data)
+            .tracks(&[Hit]),
+        case("nobody's: nobody takes unknown data", &data)
+            .slot(NOBODYS)
+            .is(Reason::NoBackend, Xdp::Drop)
+            .tracks(&[Miss]),
         case("empty: nobody takes a SYN", &syn)
             .slot(Slot::EMPTY)
             .is(Reason::NoBackend, Xdp::Drop),
