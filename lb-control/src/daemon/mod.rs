@@ -304,7 +304,7 @@ impl<D: Dataplane> Daemon<D> {
         }
         // Not only when it is swept: a slot that settles and changes again in between is dirty
         // anew, and has all of the idle time before it.
-        self.dirty.update(&self.tables, now_ms()?, false);
+        self.dirty.update(&self.tables, sweeping::now_ms()?, false);
         let result = result.map_err(anyhow::Error::new);
         self.failure = result.as_ref().err().map(chain);
         result

@@ -60,7 +60,7 @@ impl<D: Dataplane> Daemon<D> {
 }
 
 /// The program's clock: milliseconds since boot, modulo 2³².
-fn now_ms() -> anyhow::Result<u32> {
+pub(super) fn now_ms() -> anyhow::Result<u32> {
     let now = nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC_COARSE)?;
     Ok((now.tv_sec().cast_unsigned() * 1_000 + now.tv_nsec().cast_unsigned() / 1_000_000) as u32)
 }
