@@ -45,6 +45,10 @@ fn world(slot: Slot) -> Memory {
     for id in [A, B, C] {
         world.set_state(id, BackendState::Alive);
     }
+    // So that they can be told apart.
+    for (id, backend) in (0..).zip(&mut world.backends) {
+        backend.ifindex = id;
+    }
     world
 }
 
@@ -59,7 +63,13 @@ fn known(world: Memory, backend: BackendId, phase: FlowPhase) -> Memory {
 }
 
 fn chosen(world: &Memory, kind: crate::parse::SegmentKind) -> Option<BackendId> {
-    select(world, &service(), &FLOW, kind).map(|(id, _)| id)
+    let (id, backend) = select(world, &service(), &FLOW, kind)?;
+    assert_eq!(
+        backend.ifindex,
+        u32::from(id),
+        "the backend is the one of the id"
+    );
+    Some(id)
 }
 
 /// What is recorded for the flow.
