@@ -167,6 +167,11 @@ impl Lab {
         self.layout.namespace(&layout::web_name(n))
     }
 
+    /// Makes an interface of a host anew that was deleted.
+    pub fn plug_in(&self, host: &str, device: &str) -> Result<()> {
+        topology::plug_in(&self.layout, host, device)
+    }
+
     /// Starts web server `n`, and waits until it answers.
     pub fn start_web(&mut self, n: u8) -> Result<()> {
         let name = layout::web_name(n);

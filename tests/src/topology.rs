@@ -31,20 +31,21 @@ pub(crate) fn create(layout: &Layout) -> Result<()> {
     for namespace in layout.namespaces() {
         namespace.create()?;
     }
-    let wires = wires(layout);
-    connect(layout, &wires)?;
-    for wire in &wires {
-        offload::set(
-            &layout.namespace(&wire.host),
-            wire.device,
-            Offload::TxChecksum,
-            false,
-        )?;
-        if wire.host == "lb" {
-            offload::set(&layout.namespace("switch"), &wire.port, Offload::Gro, true)?;
-        }
-    }
+    let bridges = "link add front type bridge\n\
+                   link add back type bridge\n\
+                   link set front up\n\
+                   link set back up\n";
+    layout.namespace("switch").ip_batch(bridges)?;
+    connect(layout, &wires(layout))?;
     routes(layout)?;
+    sysctls(layout)
+}
+
+/// Replaces a wire that was removed.
+pub(crate) fn plug_in(layout: &Layout, host: &str, device: &str) -> Result<()> {
+    let mut wires = wires(layout);
+    wires.retain(|wire| wire.host == host && wire.device == device);
+    connect(layout, &wires)?;
     sysctls(layout)
 }
 
@@ -75,13 +76,6 @@ fn wires(layout: &Layout) -> Vec<Wire> {
 
 fn connect(layout: &Layout, wires: &[Wire]) -> Result<()> {
     let switch = layout.namespace("switch");
-    switch.ip_batch(
-        "link add front type bridge\n\
-         link add back type bridge\n\
-         link set front up\n\
-         link set back up\n",
-    )?;
-
     let mut cables = String::new();
     let mut ports = String::new();
     for Wire {
@@ -115,6 +109,13 @@ fn connect(layout: &Layout, wires: &[Wire]) -> Result<()> {
              link set {device} up\n\
              address add {address} dev {device}\n",
         ))?;
+    }
+    for wire in wires {
+        let namespace = layout.namespace(&wire.host);
+        offload::set(&namespace, wire.device, Offload::TxChecksum, false)?;
+        if wire.host == "lb" {
+            offload::set(&switch, &wire.port, Offload::Gro, true)?;
+        }
     }
     Ok(())
 }

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 pub struct Status {
     /// Version of lbd.
     pub version: String,
-    /// The revision of the configuration: grows with every change.
+    /// The revision of the configuration: grows with every change and with every start of lbd.
     pub revision: u64,
     /// Seconds since lbd started.
     pub uptime_s: u64,
@@ -29,7 +29,7 @@ pub struct Interface {
     pub name: String,
     /// Its number.
     pub ifindex: u32,
-    /// `native` or `generic`.
+    /// `native`, `generic` or `not attached`.
     pub mode: String,
 }
 

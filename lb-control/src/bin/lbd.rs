@@ -4,8 +4,8 @@ use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use lb_control::api::server;
 use lb_control::config::{self, Config};
-use lb_control::daemon::{Daemon, Handle, Inputs, Watchers};
-use lb_control::dataplane::{self, Attachment, Kernel, Mode, Options, Pins};
+use lb_control::daemon::{Daemon, Handle, HostState, Inputs, Watchers};
+use lb_control::dataplane::{self, Attacher, Kernel, Options, Pins};
 use lb_control::shell::health::Checker;
 use lb_control::shell::next_hop::Resolver;
 use lb_control::shell::{host, secret};
@@ -120,9 +120,6 @@ async fn run(file: &Path, log_verdicts: bool) -> anyhow::Result<()> {
         .init();
 
     let config = read_config(file)?;
-    for warning in host::warnings(&config.interfaces) {
-        tracing::warn!("{warning}");
-    }
     let pins = Pins::new(&config.bpffs);
     let _lock = pins.lock()?;
     let options = Options {
@@ -134,23 +131,26 @@ async fn run(file: &Path, log_verdicts: bool) -> anyhow::Result<()> {
         spawn_logger(&mut object)?;
     }
     let secret = secret::load_or_create(&config.state_dir)?;
+    let mut attacher = Attacher::new(object, &pins, &config.interfaces);
+    if !attacher.takes_over() {
+        attacher.attach()?;
+    }
 
     let (health_sender, health) = mpsc::channel(1024);
     let (hop_sender, next_hops) = mpsc::channel(1024);
     let watchers = Watchers {
         checker: Checker::spawn(health_sender),
         resolver: Resolver::spawn(hop_sender),
+        host: Box::new(move |config, may_attach| look(&mut attacher, config, may_attach)),
     };
     let (request_sender, requests) = mpsc::channel(64);
     let (reload_sender, reloads) = mpsc::channel(1);
 
-    // The tables are right before the first packet is asked about, or the new program takes over.
     let kernel = Kernel::open(&pins)?;
     let socket = config.socket.clone();
-    let interfaces = config.interfaces.clone();
     let listener = server::bind(&socket)?;
     let mut daemon = Daemon::start(config, kernel, watchers, secret)?;
-    daemon.attached(attach(&mut object, &pins, &interfaces)?);
+    daemon.look_at_host();
 
     let (stop_sender, stop) = watch::channel(false);
     let api = tokio::spawn({
@@ -179,30 +179,24 @@ async fn run(file: &Path, log_verdicts: bool) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn attach(
-    object: &mut aya::Ebpf,
-    pins: &Pins,
-    interfaces: &[String],
-) -> anyhow::Result<Vec<Attachment>> {
-    let mut attachments = Vec::new();
-    for interface in interfaces {
-        let attachment = dataplane::attach(object, pins, interface)?;
-        tracing::info!(interface, mode = %attachment.mode, adopted = attachment.adopted, "attached");
-        if attachment.mode == Mode::Generic {
-            tracing::warn!(
-                interface,
-                "its driver has no native XDP: generic mode is slower"
-            );
+/// The program takes over from the one of an earlier lbd, or is put back where it is missing.
+fn look(attacher: &mut Attacher, config: &Config, may_attach: bool) -> HostState {
+    let mut alarms = host::alarms(config);
+    if attacher.takes_over() {
+        if !may_attach {
+            return HostState {
+                attachments: Vec::new(),
+                alarms,
+            };
         }
-        attachments.push(attachment);
+        alarms.extend(attacher.attach().err().map(|error| error.to_string()));
     }
-    for (interface, mode) in pins.attached()? {
-        if !interfaces.contains(&interface) {
-            dataplane::detach_interface(pins, &interface, mode)?;
-            tracing::info!(interface, "detached: it is no longer configured");
-        }
+    let (attachments, failures) = attacher.mend();
+    alarms.extend(failures);
+    HostState {
+        attachments,
+        alarms,
     }
-    Ok(attachments)
 }
 
 fn spawn_logger(object: &mut aya::Ebpf) -> anyhow::Result<()> {

@@ -149,6 +149,17 @@ impl Default for Check {
     }
 }
 
+impl BackendRef {
+    /// A backend of a service.
+    #[must_use]
+    pub fn new(service: &Name, backend: &Name) -> Self {
+        Self {
+            service: service.clone(),
+            backend: backend.clone(),
+        }
+    }
+}
+
 impl Name {
     /// The name as text.
     #[must_use]

@@ -70,6 +70,15 @@ impl<D: Dataplane> Daemon<D> {
         store::save(&self.base.state_dir, &store::Kept { revision, overlay })
     }
 
+    /// Writes down what runs. Where that fails, it is tried again at each sweep.
+    pub(super) fn keep_running(&mut self) {
+        let result = self.keep(&self.running, self.revision);
+        self.unkept = result.err().map(|error| chain(&error));
+        if let Some(error) = &self.unkept {
+            tracing::error!(error, "what runs is not written down");
+        }
+    }
+
     /// Takes another configuration file. Nothing is changed if it does not fit.
     pub(super) fn reload(&mut self, base: Config) {
         let (next, misfits) = Overlay::between(&self.base, &self.running).apply(&base);
@@ -95,7 +104,8 @@ impl<D: Dataplane> Daemon<D> {
         };
         let result = self.reconcile(&next);
         self.accept(next);
-        if let Err(error) = result.and_then(|()| self.keep(&self.running, self.revision)) {
+        self.keep_running();
+        if let Err(error) = result {
             tracing::error!(
                 error = chain(&error),
                 "could not apply the new configuration"

@@ -1,4 +1,4 @@
-//! The one task that owns the state: it hears of changes, health and ways, and makes the tables
+//! The one task that owns the state: it hears of changes, health and next hops, and makes the tables
 //! follow.
 
 mod changing;
@@ -10,15 +10,17 @@ mod tests;
 
 pub use request::{Change, Handle, Refusal, Request};
 
-use crate::config::{BackendRef, Config, Name, store};
+use crate::config::{Admin, BackendRef, Config, Name, store};
 use crate::dataplane::{Attachment, Dataplane, Tables};
 use crate::desired::{self, World, sweep};
+use crate::proto::health::Panic;
 use crate::reconcile;
 use crate::shell::health::{Checker, HealthEvent, Target};
 use crate::shell::next_hop::{NextHopEvent, Resolver};
 use anyhow::Context as _;
-use lb_ebpf::abi::BackendId;
+use lb_ebpf::abi::{BackendId, Slot};
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 
@@ -36,26 +38,45 @@ pub struct Inputs {
     pub requests: mpsc::Receiver<Request>,
     /// Results of health checks.
     pub health: mpsc::Receiver<HealthEvent>,
-    /// Ways to backends.
+    /// Next hops of backends.
     pub next_hops: mpsc::Receiver<NextHopEvent>,
     /// A new configuration file.
     pub reloads: mpsc::Receiver<Config>,
 }
 
+/// What the daemon knows of its host.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HostState {
+    /// Where the program is.
+    pub attachments: Vec<Attachment>,
+    /// What keeps packets from getting through, and what to do about it.
+    pub alarms: Vec<String>,
+}
+
+/// Looks at the host, and puts the program back where it is missing; for the first time only if it
+/// may.
+pub type LookAtHost = Box<dyn FnMut(&Config, bool) -> HostState + Send>;
+
+/// How often the host is looked at.
+const LOOK_PERIOD: Duration = Duration::from_secs(1);
+
+/// How long a program that is to take over waits for the tables.
+const PATIENCE: Duration = Duration::from_secs(5);
+
 /// What the daemon tells what it is interested in.
-#[derive(Debug)]
 pub struct Watchers {
     /// Checks health.
     pub checker: Checker,
-    /// Resolves ways.
+    /// Resolves next hops.
     pub resolver: Resolver,
+    /// Looks at the host.
+    pub host: LookAtHost,
 }
 
 /// The owner of the state.
 pub struct Daemon<D> {
     dataplane: D,
     watchers: Watchers,
-    attachments: Vec<Attachment>,
     started: Instant,
     revision: u64,
     /// The configuration file.
@@ -70,11 +91,16 @@ pub struct Daemon<D> {
     ids: BTreeMap<BackendRef, BackendId>,
     /// What backends are called, also those that have left and finish their connections.
     names: BTreeMap<BackendId, BackendRef>,
-    kept: BTreeSet<Name>,
+    panics: BTreeMap<Name, Panic<BackendRef>>,
     dirty: sweep::DirtySince,
     recorded: BTreeMap<BackendId, u64>,
     refused: u64,
+    /// Whether flows were refused since the last sweep but one.
+    refusing: bool,
     failure: Option<String>,
+    /// What could not be written down, and must be.
+    unkept: Option<String>,
+    host: HostState,
 }
 
 impl<D: Dataplane> Daemon<D> {
@@ -93,7 +119,6 @@ impl<D: Dataplane> Daemon<D> {
         let mut daemon = Self {
             dataplane,
             watchers,
-            attachments: Vec::new(),
             started: Instant::now(),
             revision,
             base,
@@ -107,22 +132,50 @@ impl<D: Dataplane> Daemon<D> {
             tables,
             ids: BTreeMap::new(),
             names: BTreeMap::new(),
-            kept: BTreeSet::new(),
+            panics: BTreeMap::new(),
             dirty: sweep::DirtySince::default(),
             recorded: BTreeMap::new(),
             refused: 0,
+            refusing: false,
             failure: None,
+            unkept: None,
+            host: HostState::default(),
         };
         daemon.adopt_health();
-        daemon.keep(&daemon.running, daemon.revision)?;
+        // Nothing was changed, so a full disk is no reason to leave the service without a daemon.
+        daemon.keep_running();
         daemon.reconcile(&daemon.running.clone())?;
         daemon.watch();
         Ok(daemon)
     }
 
-    /// Says what the program was attached to.
-    pub fn attached(&mut self, attachments: Vec<Attachment>) {
-        self.attachments = attachments;
+    /// Looks at the host: whether the program is where it should be, and packets get through.
+    pub fn look_at_host(&mut self) {
+        let may_attach = self.has_tables() || self.started.elapsed() > PATIENCE;
+        let host = (self.watchers.host)(&self.running, may_attach);
+        for alarm in &host.alarms {
+            if !self.host.alarms.contains(alarm) {
+                tracing::warn!("{alarm}");
+            }
+        }
+        for alarm in &self.host.alarms {
+            if !host.alarms.contains(alarm) {
+                tracing::info!("no longer: {alarm}");
+            }
+        }
+        self.host = host;
+    }
+
+    /// Whether every service that has backends has slots: a program that takes over from another
+    /// must not begin with less than that.
+    fn has_tables(&self) -> bool {
+        let mut services = self.running.services.values();
+        services.all(|service| {
+            let known = self.tables.services.get(&desired::service_key(service.vip));
+            let slots = known.and_then(|known| self.tables.slots.get(&known.id));
+            let filled = slots.is_some_and(|slots| slots.iter().any(|slot| *slot != Slot::EMPTY));
+            filled || service.backends.is_empty()
+        })
     }
 
     /// Backends that have slots served until now, and go on until a check says otherwise.
@@ -162,19 +215,24 @@ impl<D: Dataplane> Daemon<D> {
 
     /// Runs until `stop`. What the tables hold stays: traffic goes on without us.
     pub async fn run(&mut self, mut inputs: Inputs, stop: impl Future<Output = ()>) {
-        let period = (self.running.idle_timeout / 10)
-            .clamp(Duration::from_millis(100), Duration::from_secs(10));
-        let mut sweeps = tokio::time::interval(period);
-        sweeps.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut swept = Instant::now();
+        let mut looks = tokio::time::interval(LOOK_PERIOD);
+        looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         tokio::pin!(stop);
         loop {
+            let period = (self.running.idle_timeout / 10)
+                .clamp(Duration::from_millis(100), Duration::from_secs(10));
             tokio::select! {
                 () = &mut stop => return,
                 Some(request) = inputs.requests.recv() => self.answer(request),
                 Some(event) = inputs.health.recv() => self.on_health(event),
                 Some(event) = inputs.next_hops.recv() => self.on_next_hop(event),
                 Some(config) = inputs.reloads.recv() => self.reload(config),
-                _ = sweeps.tick() => self.sweep(),
+                _ = looks.tick() => self.look_at_host(),
+                () = tokio::time::sleep_until((swept + period).into()) => {
+                    self.sweep();
+                    swept = Instant::now();
+                }
             }
         }
     }
@@ -197,6 +255,9 @@ impl<D: Dataplane> Daemon<D> {
                 let result = self.change(&change, if_revision);
                 match &result {
                     Ok(revision) => tracing::info!(%change, revision, "changed"),
+                    Err(Refusal::Failed(error)) => {
+                        tracing::error!(%change, error, "failed to change")
+                    }
                     Err(refusal) => tracing::info!(%change, %refusal, "refused a change"),
                 }
                 drop(reply.send(result));
@@ -240,8 +301,12 @@ impl<D: Dataplane> Daemon<D> {
         let since = match self.health.get(&event.backend) {
             Some(health) if before == Some(event.up) => health.since,
             _ => {
-                let state = if event.up { "up" } else { "down" };
-                tracing::info!(backend = %event.backend, reason = event.reason, "backend is {state}");
+                let (backend, reason) = (&event.backend, &event.reason);
+                if event.up {
+                    tracing::info!(%backend, reason, "backend is up");
+                } else {
+                    tracing::warn!(%backend, reason, "backend is down");
+                }
                 Instant::now()
             }
         };
@@ -279,12 +344,52 @@ impl<D: Dataplane> Daemon<D> {
         }
     }
 
-    fn reconcile(&mut self, config: &Config) -> anyhow::Result<()> {
-        let desired = desired::desired(config, &self.world, &self.tables)?;
-        for service in desired.kept.difference(&self.kept) {
-            tracing::error!(%service, "no backend is up: kept the last ones");
+    /// Decides which services' checks are to be believed.
+    fn judge(&mut self, config: &Config) {
+        let now = Instant::now();
+        self.panics
+            .retain(|name, _| config.services.contains_key(name));
+        for (name, service) in &config.services {
+            let check = &service.check;
+            let window = check.interval * (check.rise.max(check.fall) + 1) + check.timeout;
+            let panic = self.panics.entry(name.clone());
+            let panic = panic.or_insert_with(|| Panic::new(window));
+            let ready = service.backends.iter();
+            let ready = ready.filter(|(_, backend)| backend.admin == Admin::Ready);
+            let ready: BTreeMap<BackendRef, &Ipv4Addr> = ready
+                .map(|(backend, it)| (BackendRef::new(name, backend), it.address.ip()))
+                .collect();
+            panic.retain(window, &ready.keys().cloned().collect());
+            for (backend, address) in &ready {
+                let up = self.world.up.get(backend) == Some(&true);
+                let fit = up && !self.world.unreachable.contains_key(address);
+                panic.on_health(now, backend, fit);
+            }
         }
-        self.kept = desired.kept;
+        let panics = self.panics.iter();
+        let panics =
+            panics.filter_map(|(name, panic)| Some((name.clone(), panic.going_on()?.clone())));
+        let panics: BTreeMap<_, _> = panics.collect();
+        for service in panics
+            .keys()
+            .filter(|name| !self.world.panics.contains_key(name))
+        {
+            tracing::error!(%service, "no backend is up: those that failed last go on");
+        }
+        for service in self
+            .world
+            .panics
+            .keys()
+            .filter(|name| !panics.contains_key(name))
+        {
+            tracing::warn!(%service, "backends are up again: the checks are believed");
+        }
+        self.world.panics = panics;
+    }
+
+    fn reconcile(&mut self, config: &Config) -> anyhow::Result<()> {
+        self.judge(config);
+        let desired = desired::desired(config, &self.world, &self.tables)?;
         let named = desired.ids.iter().map(|(name, id)| (*id, name.clone()));
         self.names.extend(named);
         self.ids = desired.ids;

@@ -22,7 +22,7 @@ impl<D: Dataplane> Daemon<D> {
             revision: self.revision,
             uptime_s: self.started.elapsed().as_secs(),
             alarms: self.alarms(&services),
-            interfaces: self.attachments.iter().map(interface).collect(),
+            interfaces: self.host.attachments.iter().map(interface).collect(),
             services,
             flows: Flows {
                 recorded: self.recorded.values().sum(),
@@ -34,10 +34,19 @@ impl<D: Dataplane> Daemon<D> {
     fn alarms(&self, services: &[types::Service]) -> Vec<String> {
         let mut alarms: Vec<String> = self.failure.iter().cloned().collect();
         alarms.extend(self.warnings.iter().cloned());
-        for service in &self.kept {
+        alarms.extend(self.unkept.iter().cloned());
+        alarms.extend(self.host.alarms.iter().cloned());
+        for service in self.world.panics.keys() {
             alarms.push(format!(
-                "{service}: no backend is up; the last ones are kept"
+                "{service}: no backend is up; those that failed last go on"
             ));
+        }
+        if self.refusing {
+            alarms.push(
+                "flows are not recorded, for lack of room or rate: changes take longer, see the \
+                 limits flows and records_per_second"
+                    .to_owned(),
+            );
         }
         for service in services.iter().filter(|service| service.slots.empty > 0) {
             alarms.push(format!("{}: no backend takes connections", service.name));
@@ -187,8 +196,10 @@ fn monotonic_ns() -> u64 {
 fn interface(attachment: &crate::dataplane::Attachment) -> types::Interface {
     types::Interface {
         name: attachment.interface.clone(),
-        ifindex: nix::net::if_::if_nametoindex(attachment.interface.as_str()).unwrap_or(0),
-        mode: attachment.mode.to_string(),
+        ifindex: attachment.ifindex,
+        mode: attachment
+            .mode
+            .map_or_else(|| "not attached".to_owned(), |mode| mode.to_string()),
     }
 }
 

@@ -16,6 +16,9 @@ impl<D: Dataplane> Daemon<D> {
     }
 
     fn try_sweep(&mut self) -> anyhow::Result<()> {
+        if self.unkept.is_some() {
+            self.keep_running();
+        }
         // What somebody else wrote is seen, and overwritten, here.
         let found = self.dataplane.read()?;
         if found != self.tables {
@@ -29,8 +32,8 @@ impl<D: Dataplane> Daemon<D> {
         let count = |what: Tracking| tracking.get(what as usize).copied().unwrap_or(0);
         let refused = count(Tracking::RefusedRate) + count(Tracking::RefusedFull);
         let now_ms = now_ms()?;
-        self.dirty
-            .update(&self.tables, now_ms, refused != self.refused);
+        self.refusing = refused != self.refused;
+        self.dirty.update(&self.tables, now_ms, self.refusing);
         self.refused = refused;
 
         let flows = self.dataplane.flows()?;

@@ -35,6 +35,7 @@ fn start(config: Config, memory: Memory) -> Daemon<Memory> {
     let watchers = Watchers {
         checker: Checker::spawn(mpsc::channel(1).0),
         resolver: Resolver::spawn(mpsc::channel(1).0),
+        host: Box::new(|_, _| HostState::default()),
     };
     Daemon::start(config, memory, watchers, SECRET).unwrap()
 }
@@ -85,6 +86,18 @@ fn owned(daemon: &Daemon<Memory>, n: u8) -> usize {
     slots.filter(|slot| is_his(owner(slot))).count()
 }
 
+/// Where each slot sends connections that are not recorded.
+fn unrecorded(daemon: &Daemon<Memory>) -> Vec<BackendId> {
+    let tables = daemon.dataplane.read().unwrap();
+    let slots = tables.slots.values().flatten();
+    let oldest = |slot: &Slot| match slot.state() {
+        SlotState::Clean(owner) | SlotState::Settled(owner) => owner,
+        SlotState::Dirty { previous, .. } => previous,
+        SlotState::Empty => 0,
+    };
+    slots.map(oldest).collect()
+}
+
 fn drain(n: u8) -> Change {
     admin(n, "drain")
 }
@@ -104,11 +117,26 @@ async fn backends_that_are_up_share_the_slots() {
     checked(&mut daemon, &[1], false);
     assert_eq!((owned(&daemon, 1), owned(&daemon, 2)), (0, 251));
     assert!(daemon.status().alarms.is_empty());
-    // With the last one gone, too, the tables stay as they are, and say so.
-    checked(&mut daemon, &[2], false);
-    assert_eq!(owned(&daemon, 2), 251);
+    checked(&mut daemon, &[1], true);
+    assert_eq!(owned(&daemon, 1) + owned(&daemon, 2), 251);
+}
+
+/// As when a cable of the balancer is pulled, and plugged in again.
+#[tokio::test]
+async fn all_backends_failing_together_changes_nothing() {
+    let (_directory, mut daemon) = serving(&[1, 2, 3]);
+    let before = unrecorded(&daemon);
+    for n in 1..=3 {
+        checked(&mut daemon, &[n], false);
+    }
+    assert!(unrecorded(&daemon) == before);
     let alarms = daemon.status().alarms;
     assert!(alarms[0].contains("no backend is up"), "{alarms:?}");
+    for n in [2, 1, 3] {
+        checked(&mut daemon, &[n], true);
+        assert!(unrecorded(&daemon) == before);
+    }
+    assert!(daemon.status().alarms.is_empty());
 }
 
 #[tokio::test]

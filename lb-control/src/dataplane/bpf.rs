@@ -2,10 +2,15 @@
 
 use super::Error;
 use bytemuck::{Pod, Zeroable};
+use std::ffi::CString;
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd as _, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
 
+const BPF_OBJ_GET: libc::c_long = 7;
 const BPF_PROG_TEST_RUN: libc::c_long = 10;
+const BPF_OBJ_GET_INFO_BY_FD: libc::c_long = 15;
 const BPF_MAP_LOOKUP_BATCH: libc::c_long = 24;
 
 /// Elements asked for at once.
@@ -59,6 +64,36 @@ struct XdpMd {
     egress_ifindex: u32,
 }
 
+/// The part of `union bpf_attr` that opening a pin uses.
+#[derive(Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
+struct ObjectAttr {
+    pathname: u64,
+    bpf_fd: u32,
+    file_flags: u32,
+}
+
+/// The part of `union bpf_attr` that asking about an object uses.
+#[derive(Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
+struct InfoAttr {
+    bpf_fd: u32,
+    info_len: u32,
+    info: u64,
+}
+
+/// `struct bpf_link_info`, of a link to an XDP program.
+#[derive(Clone, Copy, Default, Pod, Zeroable)]
+#[repr(C)]
+struct LinkInfo {
+    kind: u32,
+    id: u32,
+    program_id: u32,
+    pad: u32,
+    ifindex: u32,
+    rest: [u32; 3],
+}
+
 /// What a program did with a frame.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TestRun {
@@ -70,7 +105,27 @@ pub struct TestRun {
     pub duration_ns: u32,
 }
 
-fn bpf<T: Pod>(command: libc::c_long, attr: &mut T) -> io::Result<()> {
+/// The index of the interface that a pinned link leads to; 0 if it leads nowhere any more.
+pub(super) fn link_ifindex(pin: &Path) -> io::Result<u32> {
+    let path = CString::new(pin.as_os_str().as_bytes())?;
+    let mut attr = ObjectAttr {
+        pathname: path.as_ptr() as u64,
+        ..ObjectAttr::zeroed()
+    };
+    let fd = bpf(BPF_OBJ_GET, &mut attr)?;
+    // SAFETY: the kernel has just made this descriptor for us.
+    let link = unsafe { OwnedFd::from_raw_fd(fd) };
+    let mut info = LinkInfo::default();
+    let mut attr = InfoAttr {
+        bpf_fd: link.as_raw_fd().cast_unsigned(),
+        info_len: size_of::<LinkInfo>() as u32,
+        info: (&raw mut info) as u64,
+    };
+    bpf(BPF_OBJ_GET_INFO_BY_FD, &mut attr)?;
+    Ok(info.ifindex)
+}
+
+fn bpf<T: Pod>(command: libc::c_long, attr: &mut T) -> io::Result<RawFd> {
     // SAFETY: `attr` is as long as said, and its pointers are to live buffers of its makers.
     let result = unsafe {
         libc::syscall(
@@ -83,7 +138,8 @@ fn bpf<T: Pod>(command: libc::c_long, attr: &mut T) -> io::Result<()> {
     if result < 0 {
         Err(io::Error::last_os_error())
     } else {
-        Ok(())
+        // A descriptor, where the command makes one: those fit.
+        Ok(result as RawFd)
     }
 }
 
@@ -143,7 +199,7 @@ pub(super) fn entries<K: Pod, V: Pod>(map: BorrowedFd<'_>) -> io::Result<Vec<(K,
         };
         let result = bpf(BPF_MAP_LOOKUP_BATCH, &mut attr);
         let end = match result {
-            Ok(()) => false,
+            Ok(_) => false,
             Err(error) if error.raw_os_error() == Some(libc::ENOENT) => true,
             Err(error) => return Err(error),
         };

@@ -1,15 +1,17 @@
 //! The tables that packets are decided by: what they hold, and one small trait to change them.
 
+mod attach;
 mod bpf;
 mod kernel;
 mod memory;
 mod object;
 mod pins;
 
+pub use attach::{Attacher, Attachment, detach};
 pub use bpf::{TestRun, test_run};
 pub use kernel::Kernel;
 pub use memory::Memory;
-pub use object::{Attachment, Options, attach, detach, detach_interface, load};
+pub use object::{Options, load};
 pub use pins::{Lock, Mode, Pins};
 
 use lb_ebpf::abi::{

@@ -1,12 +1,10 @@
-//! The compiled program: loading it, attaching it to interfaces, taking it away.
+//! The compiled program, and loading it.
 
 use super::Error;
-use super::pins::{Mode, Pins};
+use super::pins::Pins;
 use crate::config::Limits;
 use aya::maps::MapInfo;
-use aya::programs::links::{FdLink, PinnedLink};
-use aya::programs::xdp::XdpMode;
-use aya::programs::{Xdp, xdp::XdpLink};
+use aya::programs::Xdp;
 use aya::{Ebpf, EbpfLoader};
 use lb_ebpf::abi::{self, slot_pairs};
 use lb_ebpf::reason::Reason;
@@ -16,7 +14,7 @@ use std::path::Path;
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/lb-xdp.o"));
 
 /// The name of the program in the object.
-const PROGRAM: &str = "headgate";
+pub(super) const PROGRAM: &str = "headgate";
 
 /// What is decided when the program is loaded.
 #[derive(Clone, Copy, Debug)]
@@ -116,7 +114,7 @@ pub fn load(pins: &Pins, options: &Options) -> Result<Ebpf, Error> {
 }
 
 /// A program of the loaded object.
-fn program_mut<'o>(object: &'o mut Ebpf, name: &str) -> Result<&'o mut Xdp, Error> {
+pub(super) fn program_mut<'o>(object: &'o mut Ebpf, name: &str) -> Result<&'o mut Xdp, Error> {
     let action = || format!("find the program {name} in the object");
     let program = object
         .program_mut(name)
@@ -148,113 +146,10 @@ fn check_pinned(
     Err(Error::new(
         action(),
         format!(
-            "it has keys of {} bytes, values of {} bytes and {} entries, not {key}, {value} and \
-             {entries}: set [limits] back to what it was, or run `lbd detach` first (this drops \
-             the connections that only the flow table knows)",
-            found.0, found.1, found.2
+            "it has {} entries of {} + {} bytes, not {entries} of {key} + {value}: set [limits] back \
+             to what it was, or run `lbd detach` first, which interrupts all services until lbd is \
+             up again",
+            found.2, found.0, found.1
         ),
     ))
-}
-
-/// An interface that the program is attached to.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Attachment {
-    /// The interface.
-    pub interface: String,
-    /// How.
-    pub mode: Mode,
-    /// Whether a program was there already, and was replaced.
-    pub adopted: bool,
-}
-
-/// Attaches the loaded program to an interface, or replaces the one that an earlier lbd attached.
-pub fn attach(object: &mut Ebpf, pins: &Pins, interface: &str) -> Result<Attachment, Error> {
-    let program = program_mut(object, PROGRAM)?;
-    for mode in Mode::ALL {
-        let pin = pins.link(mode, interface);
-        if pin.exists() {
-            if adopt(program, &pin).is_ok() {
-                return Ok(Attachment {
-                    interface: interface.to_owned(),
-                    mode,
-                    adopted: true,
-                });
-            }
-            // The interface went away and came back: the link leads nowhere.
-            detach_interface(pins, interface, mode)?;
-        }
-    }
-    let (link, mode) = match program.attach(interface, XdpMode::Driver) {
-        Ok(link) => (link, Mode::Native),
-        Err(native) => match program.attach(interface, XdpMode::Skb) {
-            Ok(link) => (link, Mode::Generic),
-            Err(generic) => {
-                return Err(Error::new(
-                    format!("attach the XDP program to {interface}"),
-                    format!(
-                        "natively: {}; generically: {}",
-                        chain(&native),
-                        chain(&generic)
-                    ),
-                ));
-            }
-        },
-    };
-    let action = || format!("pin the link on {interface}");
-    let link: XdpLink = program
-        .take_link(link)
-        .map_err(|error| Error::new(action(), error))?;
-    let link = FdLink::try_from(link).map_err(|error| Error::new(action(), error))?;
-    link.pin(pins.link(mode, interface))
-        .map_err(|error| Error::new(action(), error))?;
-    Ok(Attachment {
-        interface: interface.to_owned(),
-        mode,
-        adopted: false,
-    })
-}
-
-/// An error with all that caused it.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        source = error.source();
-    }
-    text
-}
-
-/// Puts the program on a pinned link, in place of the one that is there.
-fn adopt(program: &mut Xdp, pin: &Path) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-    let link = FdLink::from(PinnedLink::from_pin(pin)?);
-    let id = program.attach_to_link(XdpLink::try_from(link)?)?;
-    // The pin keeps the link; this handle on it may go.
-    drop(program.take_link(id)?);
-    Ok(())
-}
-
-/// Takes the program from an interface.
-pub fn detach_interface(pins: &Pins, interface: &str, mode: Mode) -> Result<(), Error> {
-    let pin = pins.link(mode, interface);
-    let action = || format!("detach from {interface}");
-    let link = PinnedLink::from_pin(&pin).map_err(|error| Error::new(action(), error))?;
-    link.unpin().map_err(|error| Error::new(action(), error))?;
-    Ok(())
-}
-
-/// Takes the program from every interface and removes all pins. Returns the interfaces.
-pub fn detach(pins: &Pins) -> Result<Vec<String>, Error> {
-    if !pins.exist() {
-        return Ok(Vec::new());
-    }
-    let _lock = pins.lock()?;
-    let attached = pins.attached()?;
-    for (interface, mode) in &attached {
-        detach_interface(pins, interface, *mode)?;
-    }
-    pins.remove()?;
-    let interfaces = attached.into_iter().map(|(interface, _)| interface);
-    Ok(interfaces.collect())
 }

@@ -28,10 +28,12 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 pub struct World {
     /// Which backends are up, according to their checks. Absent: not known yet.
     pub up: BTreeMap<BackendRef, bool>,
-    /// The ways to them.
+    /// Their next hops.
     pub next_hops: BTreeMap<Ipv4Addr, NextHop>,
-    /// Those to which there is none, and why.
+    /// Addresses that have none, and why.
     pub unreachable: BTreeMap<Ipv4Addr, String>,
+    /// Services whose checks are not believed: all backends failed together, and these go on.
+    pub panics: BTreeMap<Name, BTreeSet<BackendRef>>,
     /// Backends that left the configuration by force: their connections are cut.
     pub cut: BTreeSet<BackendId>,
     /// A secret that services' hash keys are made from.
@@ -47,8 +49,6 @@ pub struct Desired {
     pub tables: Tables,
     /// The ids of the backends in the configuration.
     pub ids: BTreeMap<BackendRef, BackendId>,
-    /// Services none of whose backends is up: the last ones are kept.
-    pub kept: BTreeSet<Name>,
     /// The ids that were given last.
     pub last_ids: (BackendId, ServiceId),
 }
@@ -124,6 +124,18 @@ fn new_service(
     })
 }
 
+/// A backend of the configuration, and what is known of it.
+struct Candidate {
+    id: BackendId,
+    address: SocketAddrV4,
+    weight: u16,
+    hop: Option<NextHop>,
+    /// Whether it is to get new connections.
+    serves: bool,
+    /// Whether its connections are lost.
+    dead: bool,
+}
+
 /// Works out a service's backends and slots.
 fn backends(
     result: &mut Desired,
@@ -133,122 +145,120 @@ fn backends(
     (name, wanted): (&Name, &WantedService),
     (key, service): (&ServiceKey, &Service),
 ) -> Result<(), Full> {
-    let seen_as = |backend| Reverse {
-        vip: key.vip,
-        port: key.port,
-        backend,
-    };
     let empty = vec![Slot::EMPTY; wanted.slots as usize];
     let slots = now
         .slots
         .get(&service.id)
         .filter(|s| s.len() == empty.len())
         .unwrap_or(&empty);
-    let owners: BTreeSet<BackendId> = slots.iter().map(|slot| slot.current).collect();
-
-    // Who is there, who is up, who has served till now.
-    let mut healthy = Vec::new();
-    let mut last = Vec::new();
-    let mut configured = BTreeMap::new();
+    let panic = world.panics.get(name);
+    let mut candidates = Vec::new();
     for (backend_name, backend) in &wanted.backends {
         let backend_ref = BackendRef {
             service: name.clone(),
             backend: backend_name.clone(),
         };
         let id = ids.backend(service.id, backend.address)?;
-        let known = now.backends.get(&id).filter(|known| known.ifindex != 0);
-        let hop = world
-            .next_hops
-            .get(backend.address.ip())
-            .copied()
-            .or_else(|| {
-                // Until it is resolved anew, the way that the last lbd found is good.
-                known.map(|b| NextHop {
-                    ifindex: b.ifindex,
-                    source: b.source,
-                    destination: b.next_hop,
-                })
-            });
-        let up = world.up.get(&backend_ref).copied();
-        if backend.admin == Admin::Ready && hop.is_some() {
-            let member = maglev::Member {
-                id,
-                identity: identity(backend.address),
-                weight: backend.weight,
-            };
-            if up == Some(true) {
-                healthy.push(member);
-            } else if owners.contains(&id) {
-                last.push(member);
-            }
-        }
+        candidates.push(candidate(world, now, (&backend_ref, backend), id, panic));
         result.ids.insert(backend_ref, id);
-        configured.insert(id, (backend.address, hop, up));
     }
     // At the very first, wait until something is known of every backend. Otherwise the first one
     // that is up would get all slots, and nearly all of them would change again at once.
+    let mut wanted_backends = wanted.backends.iter();
     let fresh = slots.iter().all(|slot| *slot == Slot::EMPTY);
-    if fresh
-        && wanted
-            .backends
-            .iter()
-            .any(|(backend, it)| is_undecided(world, name, backend, it))
-    {
-        healthy.clear();
+    if fresh && wanted_backends.any(|(backend, it)| is_undecided(world, name, backend, it)) {
+        for candidate in &mut candidates {
+            candidate.serves = false;
+        }
     }
-    let keep = healthy.is_empty() && !last.is_empty();
-    if keep {
-        result.kept.insert(name.clone());
-    }
-    let members = if keep { last } else { healthy };
 
-    // What the program knows of each.
-    for (&id, &(address, hop, up)) in &configured {
-        let serves = members.iter().any(|member| member.id == id);
-        let dead = up == Some(false) && !serves;
-        let entry = entry(service.id, address, hop, dead);
-        result.tables.backends.insert(id, entry);
-        result
-            .tables
-            .reverse
-            .insert(reverse_key(&entry), seen_as(id));
+    enter(&mut result.tables, now, world, &candidates, (key, service));
+    let serving = || candidates.iter().filter(|candidate| candidate.serves);
+    let members: Vec<_> = serving()
+        .map(|candidate| maglev::Member {
+            id: candidate.id,
+            identity: identity(candidate.address),
+            weight: candidate.weight,
+        })
+        .collect();
+    // In a panic slots go back to whom they belonged to, as if nothing had been.
+    let forgotten = |id| panic.is_some() && serving().any(|candidate| candidate.id == id);
+    let entries = &result.tables.backends;
+    let keeps = |id| entries.get(&id).is_some_and(Backend::is_alive) && !forgotten(id);
+    let table = maglev::build(wanted.slots, &members);
+    let slots = slots.iter().zip(table);
+    let slots = slots.map(|(slot, owner)| slots::assign(*slot, owner, keeps));
+    let slots = slots.collect();
+    result.tables.slots.insert(service.id, slots);
+    Ok(())
+}
+
+fn candidate(
+    world: &World,
+    now: &Tables,
+    (name, backend): (&BackendRef, &WantedBackend),
+    id: BackendId,
+    panic: Option<&BTreeSet<BackendRef>>,
+) -> Candidate {
+    let known = now.backends.get(&id).filter(|known| known.ifindex != 0);
+    let hop = world.next_hops.get(backend.address.ip()).copied();
+    // Until it is resolved anew, the next hop that was found last is good.
+    let hop = hop.or_else(|| {
+        known.map(|known| NextHop {
+            ifindex: known.ifindex,
+            source: known.source,
+            destination: known.next_hop,
+        })
+    });
+    let up = world.up.get(name).copied();
+    let fit = match panic {
+        Some(going_on) => going_on.contains(name),
+        None => up == Some(true) && !world.unreachable.contains_key(backend.address.ip()),
+    };
+    let serves = backend.admin == Admin::Ready && hop.is_some() && fit;
+    Candidate {
+        id,
+        address: backend.address,
+        weight: backend.weight,
+        hop,
+        serves,
+        dead: up == Some(false) && !fit,
     }
-    // Backends that left the configuration finish their connections.
+}
+
+/// Enters a service's backends, and those that left the configuration and finish their connections.
+fn enter(
+    tables: &mut Tables,
+    now: &Tables,
+    world: &World,
+    candidates: &[Candidate],
+    (key, service): (&ServiceKey, &Service),
+) {
+    let seen_as = |backend| Reverse {
+        vip: key.vip,
+        port: key.port,
+        backend,
+    };
+    for candidate in candidates {
+        let entry = entry(service.id, candidate);
+        tables.backends.insert(candidate.id, entry);
+        let answers = seen_as(candidate.id);
+        tables.reverse.insert(reverse_key(&entry), answers);
+    }
     for (&id, leaving) in &now.backends {
-        if leaving.service != service.id || configured.contains_key(&id) || id == 0 {
+        if leaving.service != service.id || candidates.iter().any(|it| it.id == id) || id == 0 {
             continue;
         }
         let mut entry = *leaving;
         if world.cut.contains(&id) {
             entry.state = BackendState::Dead as u8;
         }
-        result.tables.backends.insert(id, entry);
-        let taken = configured
-            .values()
-            .any(|&(address, ..)| same_address(&entry, address));
-        if !taken {
-            result
-                .tables
-                .reverse
-                .insert(reverse_key(&entry), seen_as(id));
+        tables.backends.insert(id, entry);
+        let mut addresses = candidates.iter().map(|candidate| candidate.address);
+        if !addresses.any(|address| same_address(&entry, address)) {
+            tables.reverse.insert(reverse_key(&entry), seen_as(id));
         }
     }
-
-    let alive = |id: BackendId| {
-        result
-            .tables
-            .backends
-            .get(&id)
-            .is_some_and(Backend::is_alive)
-    };
-    let table = maglev::build(wanted.slots, &members);
-    let slots = slots
-        .iter()
-        .zip(table)
-        .map(|(slot, owner)| slots::assign(*slot, owner, alive));
-    let slots = slots.collect();
-    result.tables.slots.insert(service.id, slots);
-    Ok(())
 }
 
 /// Whether a backend may yet turn out to be fit. Checks and ARP both come to an end.
@@ -258,12 +268,13 @@ fn is_undecided(world: &World, service: &Name, name: &Name, backend: &WantedBack
         backend: name.clone(),
     };
     let address = backend.address.ip();
-    let way = world.next_hops.contains_key(address) || world.unreachable.contains_key(address);
-    backend.admin == Admin::Ready && !(way && world.up.contains_key(&backend_ref))
+    let resolved = world.next_hops.contains_key(address) || world.unreachable.contains_key(address);
+    backend.admin == Admin::Ready && !(resolved && world.up.contains_key(&backend_ref))
 }
 
-fn entry(service: ServiceId, address: SocketAddrV4, hop: Option<NextHop>, dead: bool) -> Backend {
-    let state = match (dead, hop) {
+fn entry(service: ServiceId, candidate: &Candidate) -> Backend {
+    let Candidate { address, hop, .. } = candidate;
+    let state = match (candidate.dead, hop) {
         (true, _) => BackendState::Dead,
         (false, Some(_)) => BackendState::Alive,
         // Nothing can be sent to it; nothing is.

@@ -1,7 +1,11 @@
 //! What the host must be like for packets to get through.
 
+use crate::config::Config;
 use network_interface::{NetworkInterface, NetworkInterfaceConfig as _};
+use nix::ifaddrs::{InterfaceAddress, getifaddrs};
+use nix::net::if_::InterfaceFlags;
 use std::collections::BTreeSet;
+use std::net::Ipv4Addr;
 
 /// Refuses the name of an interface that does not exist.
 pub fn check_interface(name: &str) -> Result<(), String> {
@@ -14,29 +18,88 @@ pub fn check_interface(name: &str) -> Result<(), String> {
     Err(format!("there is no interface {name} here, but {known}"))
 }
 
-/// Settings of the kernel that keep packets from getting through, with what to do about them.
+/// What keeps packets of this configuration from getting through, and what to do about it.
 #[must_use]
-pub fn warnings(interfaces: &[String]) -> Vec<String> {
-    let mut warnings = Vec::new();
-    let mut expect = |key: String, wanted: &str, why: &str| {
-        let path = format!("/proc/sys/{}", key.replace('.', "/"));
-        if let Ok(value) = std::fs::read_to_string(path)
-            && value.trim() != wanted
-        {
-            warnings.push(format!("{why}: `sysctl -w {key}={wanted}`"));
+pub fn alarms(config: &Config) -> Vec<String> {
+    let mut alarms = Vec::new();
+    match getifaddrs() {
+        Ok(addresses) => {
+            let addresses: Vec<_> = addresses.collect();
+            links(config, &addresses, &mut alarms);
+            vips(config, &addresses, &mut alarms);
         }
-    };
-    expect(
-        "net.ipv4.ip_forward".to_owned(),
-        "1",
-        "the kernel does not forward, so answers have no route back to clients",
-    );
-    for interface in interfaces {
-        expect(
-            format!("net.ipv4.conf.{interface}.accept_local"),
-            "1",
-            "answers to clients whose hardware address is not known yet get lost",
+        Err(error) => alarms.push(format!("cannot ask for this host's addresses: {error}")),
+    }
+    settings(config, &mut alarms);
+    alarms
+}
+
+fn links(config: &Config, addresses: &[InterfaceAddress], alarms: &mut Vec<String>) {
+    for name in &config.interfaces {
+        let flags = addresses.iter().find(|it| it.interface_name == *name);
+        // One that is missing is told of by those who attach to it.
+        let Some(flags) = flags.map(|it| it.flags) else {
+            continue;
+        };
+        if !flags.contains(InterfaceFlags::IFF_UP) {
+            alarms.push(format!("{name} is down: `ip link set {name} up`"));
+        } else if !flags.contains(InterfaceFlags::IFF_RUNNING) {
+            alarms.push(format!(
+                "{name} has no carrier: see its cable and its switch"
+            ));
+        }
+    }
+}
+
+fn vips(config: &Config, addresses: &[InterfaceAddress], alarms: &mut Vec<String>) {
+    let own: BTreeSet<Ipv4Addr> = addresses
+        .iter()
+        .filter_map(|it| Some(it.address.as_ref()?.as_sockaddr_in()?.ip()))
+        .collect();
+    let vips: BTreeSet<&Ipv4Addr> = config.services.values().map(|it| it.vip.ip()).collect();
+    for vip in vips.into_iter().filter(|vip| !own.contains(*vip)) {
+        alarms.push(format!(
+            "{vip} is no address of this host, so nobody finds it: `ip addr add {vip}/32 dev …`"
+        ));
+    }
+}
+
+fn settings(config: &Config, alarms: &mut Vec<String>) {
+    if setting("net.ipv4.ip_forward") == Some(0) {
+        alarms.push(
+            "the kernel does not forward, so answers have no route back to clients: \
+             `sysctl -w net.ipv4.ip_forward=1`"
+                .to_owned(),
         );
     }
-    warnings
+    let of = |interface: &str, key| setting(&format!("net.ipv4.conf.{interface}.{key}"));
+    // The kernel takes the greater of what is set for all and for the interface.
+    let greater = |interface, key| of("all", key).max(of(interface, key));
+    for interface in &config.interfaces {
+        if greater(interface, "accept_local") == Some(0) {
+            alarms.push(format!(
+                "answers to neighbours that are not resolved yet get lost: \
+                 `sysctl -w net.ipv4.conf.{interface}.accept_local=1`"
+            ));
+        }
+        if greater(interface, "rp_filter") == Some(1) {
+            alarms.push(format!(
+                "a strict reverse path filter loses answers to neighbours that are not resolved \
+                 yet: `sysctl -w net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.{interface}.rp_filter=0`"
+            ));
+        }
+    }
+}
+
+fn setting(key: &str) -> Option<u32> {
+    // The name of an interface may have dots, but no slashes.
+    let path = match key
+        .strip_prefix("net.ipv4.conf.")
+        .and_then(|it| it.rsplit_once('.'))
+    {
+        Some((interface, key)) => format!("net/ipv4/conf/{interface}/{key}"),
+        None => key.replace('.', "/"),
+    };
+    let text = std::fs::read_to_string(format!("/proc/sys/{path}")).ok()?;
+    text.trim().parse().ok()
 }

@@ -35,6 +35,8 @@ scenarios! {
         a_reload_is_applied
         generic_mode_is_announced_and_works
         verdicts_are_logged_on_demand
+        a_pulled_cable_breaks_nothing
+        the_program_is_put_back
         detach_removes_everything;
     bad_input:
         broken_packets_disturb_nobody

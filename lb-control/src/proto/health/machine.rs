@@ -22,7 +22,7 @@ pub struct ProbeId(u64);
 /// What is known of the backend from now on.
 ///
 /// Also reported by the first result that agrees with what was known from before, so that a
-/// reason can be given for it.
+/// reason can be given for it, and when the reason for being down is another one than before.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Transition {
     /// It is up.
@@ -50,6 +50,8 @@ pub struct Machine {
     /// Whether a transition was reported. What was known from before is believed, but not
     /// reported before a result confirms or refutes it.
     reported: bool,
+    /// The last failure that was reported: another one is reported, too.
+    failure: Option<String>,
     phase: Phase,
     next_id: u64,
 }
@@ -83,6 +85,7 @@ impl Machine {
             params,
             health,
             reported: false,
+            failure: None,
             phase: Phase::Waiting { until },
             next_id: 0,
         }
@@ -156,13 +159,19 @@ impl Machine {
         };
         self.health = health;
         self.reported |= decided;
+        if decided {
+            self.failure = None;
+        }
         decided.then_some(Transition::Up)
     }
 
     fn failed(&mut self, reason: String) -> Option<Transition> {
         let (health, decided) = match self.health {
             Health::Unknown => (Health::Down { successes: 0 }, true),
-            Health::Down { .. } => (Health::Down { successes: 0 }, !self.reported),
+            Health::Down { .. } => {
+                let news = self.failure.as_ref() != Some(&reason);
+                (Health::Down { successes: 0 }, news)
+            }
             Health::Up { failures } if failures + 1 < self.params.fall => {
                 let failures = failures + 1;
                 (Health::Up { failures }, false)
@@ -171,6 +180,9 @@ impl Machine {
         };
         self.health = health;
         self.reported |= decided;
-        decided.then_some(Transition::Down(reason))
+        decided.then(|| {
+            self.failure = Some(reason.clone());
+            Transition::Down(reason)
+        })
     }
 }

@@ -15,7 +15,9 @@
 //! runs at a time, and one that has not answered in time has failed.
 
 mod machine;
+mod panic;
 #[cfg(test)]
 mod tests;
 
 pub use machine::{Due, Machine, Params, ProbeId, Transition};
+pub use panic::Panic;

@@ -78,7 +78,10 @@ fn what_each_sequence_of_results_reports() {
         // Down: `rise` successes in a row.
         (None, "-+", "D."),
         (None, "-++", "D.U"),
-        (None, "-+-+-+t+", "D......."),
+        (None, "-+-+-+-+", "D......."),
+        // Another reason for the same is news, once.
+        (None, "--tt-", "D.D.D"),
+        (None, "+----t-+t", "U..D.DD.D"),
         // There and back: each direction counts from zero.
         (None, "+---++---", "U..D.U..D"),
         (None, "-++--+---", "D.U.....D"),
@@ -209,5 +212,5 @@ fn one_probe_is_enough_if_rise_and_fall_say_so() {
         machine: Machine::new(params, None, now, 0),
         now,
     };
-    assert_eq!(bench.run("+-+-t+"), "UDUD.U");
+    assert_eq!(bench.run("+-+--+"), "UDUD.U");
 }

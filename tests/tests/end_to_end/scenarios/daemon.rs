@@ -1,8 +1,9 @@
 //! lbd is killed, started again, told something else, and taken away.
 
 use super::{PATIENCE, counted, lab, lab_with, lbctl, shares};
-use crate::traffic::{Regulars, ask};
+use crate::traffic::{Regulars, ask, service};
 use anyhow::{Context as _, Result, ensure};
+use kit::http::Connection;
 use kit::lab::Lab;
 use kit::layout::web_name;
 use kit::wait::wait_for;
@@ -267,6 +268,81 @@ pub(crate) fn verdicts_are_logged_on_demand() -> Result<()> {
             lines.any(|line| line.contains(verdict) && line.contains(&client))
         });
         ensure!(both == [true, true], "{log}");
+        Ok(())
+    })
+}
+
+/// The balancer's cable is pulled, and plugged in again: whoever waits that long goes on.
+pub(crate) fn a_pulled_cable_breaks_nothing() -> Result<()> {
+    let lab = lab()?;
+    let mut quiet = lab.client().run(|| open_connections(12))??;
+    let switch = lab.layout().namespace("switch");
+    switch.ip_batch("link set lb-back down\n")?;
+    wait_for(PATIENCE, "all checks to fail", || {
+        let status = lab.lbctl_json(&["status"])?;
+        let alarms = status["alarms"].to_string();
+        ensure!(
+            alarms.contains("no backend is up") && alarms.contains("eth1 has no carrier"),
+            "{alarms}"
+        );
+        Ok(())
+    })?;
+    switch.ip_batch("link set lb-back up\n")?;
+    wait_for(PATIENCE, "all to be well", || {
+        let status = lab.lbctl_json(&["status"])?;
+        ensure!(status["alarms"] == serde_json::json!([]), "{status}");
+        Ok(())
+    })?;
+    for connection in &mut quiet {
+        connection
+            .check_stream(10_000, |_| true)
+            .context("a connection broke")?;
+    }
+    Ok(())
+}
+
+fn open_connections(count: usize) -> Result<Vec<Connection>> {
+    let limit = std::time::Duration::from_secs(5);
+    let open = |_| {
+        let mut connection = Connection::open(service(), limit)?;
+        connection.check_stream(10_000, |_| true)?;
+        Ok(connection)
+    };
+    (0..count).map(open).collect()
+}
+
+/// Whatever becomes of the link between program and interface, it is there again soon.
+pub(crate) fn the_program_is_put_back() -> Result<()> {
+    let lab = lab()?;
+    let pin = lab.layout().bpffs().join("links-native/eth0");
+    std::fs::remove_file(&pin)?;
+    wait_for(PATIENCE, "the program to be missed", || {
+        let log = lab.log("lbd")?;
+        ensure!(log.contains("no longer attached"), "{log}");
+        Ok(())
+    })?;
+    answers_again(&lab)?;
+
+    lab.lb().ip_batch("link delete eth1\n")?;
+    wait_for(PATIENCE, "the interface to be missed", || {
+        let status = lab.lbctl_json(&["status"])?;
+        let alarms = status["alarms"].to_string();
+        ensure!(alarms.contains("no interface eth1"), "{alarms}");
+        ensure!(
+            status["interfaces"][1]["mode"] == "not attached",
+            "{status}"
+        );
+        Ok(())
+    })?;
+    lab.plug_in("lb", "eth1")?;
+    answers_again(&lab)
+}
+
+fn answers_again(lab: &Lab) -> Result<()> {
+    wait_for(PATIENCE, "the service to answer again", || {
+        ask(lab, 10)?;
+        let status = lab.lbctl_json(&["status"])?;
+        ensure!(status["alarms"] == serde_json::json!([]), "{status}");
         Ok(())
     })
 }
