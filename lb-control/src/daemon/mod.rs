@@ -12,7 +12,7 @@ pub use request::{Change, Handle, Refusal, Request};
 
 use crate::config::{BackendRef, Config, Name, store};
 use crate::dataplane::{Attachment, Dataplane, Tables};
-use crate::desired::{self, World, sweep};
+use crate::desired::{self, World, maglev, sweep};
 use crate::reconcile;
 use crate::shell::health::{Checker, HealthEvent, Target};
 use crate::shell::next_hop::{NextHopEvent, Resolver};
@@ -67,6 +67,7 @@ pub struct Daemon<D> {
     health: BTreeMap<BackendRef, Health>,
     /// What the tables hold, as far as we know.
     tables: Tables,
+    built: maglev::Built,
     ids: BTreeMap<BackendRef, BackendId>,
     /// What backends are called, also those that have left and finish their connections.
     names: BTreeMap<BackendId, BackendRef>,
@@ -105,6 +106,7 @@ impl<D: Dataplane> Daemon<D> {
             },
             health: BTreeMap::new(),
             tables,
+            built: maglev::Built::default(),
             ids: BTreeMap::new(),
             names: BTreeMap::new(),
             kept: BTreeSet::new(),
@@ -280,7 +282,7 @@ impl<D: Dataplane> Daemon<D> {
     }
 
     fn reconcile(&mut self, config: &Config) -> anyhow::Result<()> {
-        let desired = desired::desired(config, &self.world, &self.tables)?;
+        let desired = desired::desired_with(&mut self.built, config, &self.world, &self.tables)?;
         for service in desired.kept.difference(&self.kept) {
             tracing::error!(%service, "no backend is up: kept the last ones");
         }

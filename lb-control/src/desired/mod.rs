@@ -75,6 +75,16 @@ pub fn service_key(vip: SocketAddrV4) -> ServiceKey {
 
 /// Works out what the tables should hold.
 pub fn desired(config: &Config, world: &World, now: &Tables) -> Result<Desired, Full> {
+    desired_with(&mut maglev::Built::default(), config, world, now)
+}
+
+/// Like [`desired()`], for who asks again and again: `built` spares work, and changes no result.
+pub fn desired_with(
+    built: &mut maglev::Built,
+    config: &Config,
+    world: &World,
+    now: &Tables,
+) -> Result<Desired, Full> {
     let mut result = Desired {
         last_ids: world.last_ids,
         ..Desired::default()
@@ -94,6 +104,7 @@ pub fn desired(config: &Config, world: &World, now: &Tables) -> Result<Desired, 
         backends(
             &mut result,
             &mut ids,
+            built,
             world,
             now,
             (name, wanted),
@@ -101,6 +112,7 @@ pub fn desired(config: &Config, world: &World, now: &Tables) -> Result<Desired, 
         )?;
     }
     result.last_ids = ids.last();
+    built.retain(|service| result.tables.slots.contains_key(&service));
     Ok(result)
 }
 
@@ -128,6 +140,7 @@ fn new_service(
 fn backends(
     result: &mut Desired,
     ids: &mut ids::Ids,
+    built: &mut maglev::Built,
     world: &World,
     now: &Tables,
     (name, wanted): (&Name, &WantedService),
@@ -241,11 +254,11 @@ fn backends(
             .get(&id)
             .is_some_and(Backend::is_alive)
     };
-    let table = maglev::build(wanted.slots, &members);
+    let table = built.table(service.id, wanted.slots, &members);
     let slots = slots
         .iter()
         .zip(table)
-        .map(|(slot, owner)| slots::assign(*slot, owner, alive));
+        .map(|(slot, &owner)| slots::assign(*slot, owner, alive));
     let slots = slots.collect();
     result.tables.slots.insert(service.id, slots);
     Ok(())
