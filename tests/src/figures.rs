@@ -17,6 +17,8 @@ pub struct Figures {
 pub enum Unit {
     /// Nanoseconds.
     Nanoseconds,
+    /// Microseconds.
+    Microseconds,
     /// Milliseconds.
     Milliseconds,
     /// Something in a second.
@@ -170,6 +172,7 @@ impl Unit {
     const fn symbol(self) -> &'static str {
         match self {
             Self::Nanoseconds => "ns",
+            Self::Microseconds => "us",
             Self::Milliseconds => "ms",
             Self::PerSecond => "/s",
             Self::Count => "",
@@ -179,7 +182,7 @@ impl Unit {
     /// How many digits after the point mean anything.
     const fn digits(self) -> usize {
         match self {
-            Self::Nanoseconds => 1,
+            Self::Nanoseconds | Self::Microseconds => 1,
             Self::Milliseconds => 2,
             Self::PerSecond | Self::Count => 0,
         }
