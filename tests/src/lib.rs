@@ -4,6 +4,7 @@
 //! It drives `lbd`, `lbctl` and `webapp` as programs and shares no code with them, so what it
 //! sees is what an operator would see. The machine's own interfaces are never touched.
 
+pub mod figures;
 pub mod http;
 pub mod interrupt;
 pub mod lab;

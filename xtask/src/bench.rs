@@ -1,11 +1,183 @@
-//! `cargo xtask bench`.
+//! `cargo xtask bench`: builds everything in release mode, then runs the benchmarks of `tests`.
 
-use anyhow::{Result, bail};
+use std::io;
+use std::path::PathBuf;
+use std::process::{Command, ExitStatus, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use clap::Subcommand;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::{Pid, Uid};
+
+use crate::programs;
 
 /// Options of the task.
 #[derive(clap::Args)]
-pub(crate) struct Args {}
+pub(crate) struct Args {
+    /// Which one; all of them, one after the other, unless given
+    #[command(subcommand)]
+    bench: Option<Bench>,
 
-pub(crate) fn run(_args: Args) -> Result<()> {
-    bail!("the benchmarks: not built yet")
+    /// Print one JSON object for each benchmark, and nothing else, on standard output
+    #[arg(long, global = true)]
+    json: bool,
+
+    /// How often everything is measured; the median counts
+    #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    rounds: Option<u32>,
+}
+
+#[derive(Clone, Subcommand)]
+enum Bench {
+    /// Nanoseconds for each packet in the loaded program
+    Dataplane,
+    /// Requests per second in the lab, beside HAProxy and nftables
+    Lab(LabArgs),
+    /// Milliseconds until a change takes effect
+    Apply,
+}
+
+#[derive(Clone, Default, clap::Args)]
+struct LabArgs {
+    /// How long each measurement takes
+    #[arg(long, value_name = "SECONDS")]
+    seconds: Option<String>,
+
+    /// How many connections there are at a time
+    #[arg(long, value_name = "N")]
+    connections: Option<String>,
+
+    /// Measure only these: direct, headgate, haproxy, nftables
+    #[arg(long, value_name = "NAME,…")]
+    only: Option<String>,
+}
+
+impl LabArgs {
+    /// As the benchmark itself wants them.
+    fn passed_on(&self) -> impl Iterator<Item = &str> {
+        [
+            ("--seconds", &self.seconds),
+            ("--connections", &self.connections),
+            ("--only", &self.only),
+        ]
+        .into_iter()
+        .filter_map(|(option, value)| Some([option, value.as_deref()?]))
+        .flatten()
+    }
+}
+
+impl Bench {
+    fn all() -> Vec<Self> {
+        vec![Self::Dataplane, Self::Lab(LabArgs::default()), Self::Apply]
+    }
+
+    const fn name(&self) -> &'static str {
+        match self {
+            Self::Dataplane => "dataplane",
+            Self::Lab(_) => "lab",
+            Self::Apply => "apply",
+        }
+    }
+}
+
+pub(crate) fn run(args: Args) -> Result<()> {
+    ensure!(
+        Uid::effective().is_root(),
+        "the benchmarks make network namespaces and load XDP programs: run them as root"
+    );
+    set_up()?;
+    programs::build()?;
+    let benches = args.bench.map_or_else(Bench::all, |bench| vec![bench]);
+    // From here on an interruption is the benchmark's to obey: it has something to clean up.
+    kit::interrupt::catch()?;
+    for bench in &benches {
+        let mut command = Command::new(build(bench.name())?);
+        if args.json {
+            command.arg("--json");
+        } else if benches.len() > 1 {
+            println!("==> {}", bench.name());
+        }
+        if let Some(rounds) = args.rounds {
+            command.args(["--rounds", &rounds.to_string()]);
+        }
+        if let Bench::Lab(lab) = bench {
+            command.args(lab.passed_on());
+        }
+        let status = wait_for(command)?;
+        if !status.success() {
+            bail!("the benchmark {} did not end well ({status})", bench.name());
+        }
+    }
+    Ok(())
+}
+
+/// Sets up as `cargo xtask setup` does. It says so on standard error, because standard output is
+/// for the figures.
+fn set_up() -> Result<()> {
+    let status = Command::new(std::env::current_exe()?)
+        .arg("setup")
+        .stdout(io::stderr())
+        .status()
+        .context("failed to start the set-up")?;
+    ensure!(status.success(), "set-up failed: see its messages above");
+    Ok(())
+}
+
+/// Builds a benchmark; returns where it is.
+fn build(name: &str) -> Result<PathBuf> {
+    let output = crate::cargo()
+        .args(["bench", "--package", "headgate-tests", "--bench", name])
+        .args(["--no-run", "--message-format", "json-render-diagnostics"])
+        .stderr(Stdio::inherit())
+        .output()
+        .context("failed to start cargo: is it on the PATH?")?;
+    ensure!(
+        output.status.success(),
+        "failed to build the benchmark {name}: see the compiler's messages above"
+    );
+    executable(&String::from_utf8_lossy(&output.stdout), name)
+        .with_context(|| format!("cargo does not say where it put the benchmark {name}"))
+}
+
+/// Finds the executable of a target in what cargo says, one JSON object in a line.
+fn executable(messages: &str, name: &str) -> Option<PathBuf> {
+    messages
+        .lines()
+        .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
+        .filter(|message| message["target"]["name"] == name)
+        .find_map(|message| message["executable"].as_str().map(PathBuf::from))
+}
+
+/// Runs a benchmark to its end, and passes an interruption on to it: it may have come to us alone.
+fn wait_for(mut command: Command) -> Result<ExitStatus> {
+    const LOOK: Duration = Duration::from_millis(50);
+    let mut child = command.spawn().context("failed to start the benchmark")?;
+    let pid = i32::try_from(child.id()).context("a pid that is none")?;
+    let mut told = false;
+    loop {
+        if let Some(status) = child.try_wait()? {
+            return Ok(status);
+        }
+        if kit::interrupt::arrived() && !told {
+            // If it has ended meanwhile, there is nobody to tell.
+            let _ = kill(Pid::from_raw(pid), Signal::SIGTERM);
+            told = true;
+        }
+        std::thread::sleep(LOOK);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cargo_says_where_the_benchmark_is() {
+        let messages = r#"{"reason":"compiler-artifact","target":{"name":"kit"},"executable":null}
+{"reason":"compiler-artifact","target":{"name":"lab"},"executable":"/x/lab-1"}
+{"reason":"build-finished","success":true}"#;
+        assert_eq!(executable(messages, "lab"), Some(PathBuf::from("/x/lab-1")));
+        assert_eq!(executable(messages, "kit"), None);
+    }
 }

@@ -32,7 +32,7 @@ impl<D: Dataplane> Daemon<D> {
         }
         let next = change::apply(&self.running, wanted)?;
         // Whatever is refused is refused before anything is kept or done.
-        desired::desired(&next, &self.world, &self.tables)
+        desired::desired_with(&mut self.built, &next, &self.world, &self.tables)
             .map_err(|full| Refusal::Invalid(full.to_string()))?;
         self.keep(&next, self.revision + 1)
             .map_err(|error| Refusal::Failed(chain(&error)))?;
@@ -82,7 +82,8 @@ impl<D: Dataplane> Daemon<D> {
     /// Takes another configuration file. Nothing is changed if it does not fit.
     pub(super) fn reload(&mut self, base: Config) {
         let (next, misfits) = Overlay::between(&self.base, &self.running).apply(&base);
-        if let Err(full) = desired::desired(&next, &self.world, &self.tables) {
+        if let Err(full) = desired::desired_with(&mut self.built, &next, &self.world, &self.tables)
+        {
             tracing::error!(%full, "the new configuration does not fit: kept the old");
             return;
         }

@@ -12,7 +12,7 @@ pub use request::{Change, Handle, Refusal, Request};
 
 use crate::config::{Admin, BackendRef, Config, Name, store};
 use crate::dataplane::{Attachment, Dataplane, Tables};
-use crate::desired::{self, World, sweep};
+use crate::desired::{self, World, maglev, sweep};
 use crate::proto::health::Panic;
 use crate::reconcile;
 use crate::shell::health::{Checker, HealthEvent, Target};
@@ -88,6 +88,7 @@ pub struct Daemon<D> {
     health: BTreeMap<BackendRef, Health>,
     /// What the tables hold, as far as we know.
     tables: Tables,
+    built: maglev::Built,
     ids: BTreeMap<BackendRef, BackendId>,
     /// What backends are called, also those that have left and finish their connections.
     names: BTreeMap<BackendId, BackendRef>,
@@ -130,6 +131,7 @@ impl<D: Dataplane> Daemon<D> {
             },
             health: BTreeMap::new(),
             tables,
+            built: maglev::Built::default(),
             ids: BTreeMap::new(),
             names: BTreeMap::new(),
             panics: BTreeMap::new(),
@@ -389,7 +391,7 @@ impl<D: Dataplane> Daemon<D> {
 
     fn reconcile(&mut self, config: &Config) -> anyhow::Result<()> {
         self.judge(config);
-        let desired = desired::desired(config, &self.world, &self.tables)?;
+        let desired = desired::desired_with(&mut self.built, config, &self.world, &self.tables)?;
         let named = desired.ids.iter().map(|(name, id)| (*id, name.clone()));
         self.names.extend(named);
         self.ids = desired.ids;

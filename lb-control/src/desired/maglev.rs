@@ -7,8 +7,9 @@
 //! The table depends on the set of members alone, not on their order, so that two load balancers
 //! with the same backends build the same table.
 
-use lb_ebpf::abi::BackendId;
+use lb_ebpf::abi::{BackendId, ServiceId};
 use lb_ebpf::hash;
+use std::collections::BTreeMap;
 
 /// A backend that takes part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,6 +34,28 @@ struct Walk {
     earned: u32,
     next: u32,
     skip: u32,
+}
+
+/// The tables that were built last. Most of what happens leaves most of them as they are, and
+/// building one takes milliseconds.
+#[derive(Clone, Debug, Default)]
+pub struct Built(BTreeMap<ServiceId, (Vec<Member>, Vec<BackendId>)>);
+
+impl Built {
+    /// What [`build`] says, built anew only if that differs from the last time.
+    pub fn table(&mut self, service: ServiceId, slots: u32, members: &[Member]) -> &[BackendId] {
+        let (known, table) = self.0.entry(service).or_default();
+        if known != members || table.len() != slots as usize {
+            *table = build(slots, members);
+            *known = members.to_vec();
+        }
+        table
+    }
+
+    /// Forgets the tables of other services.
+    pub fn retain(&mut self, is_wanted: impl Fn(ServiceId) -> bool) {
+        self.0.retain(|&service, _| is_wanted(service));
+    }
 }
 
 /// The owner of each of `slots` slots; 0 everywhere if there is no member. `slots` must be a

@@ -75,6 +75,16 @@ pub fn service_key(vip: SocketAddrV4) -> ServiceKey {
 
 /// Works out what the tables should hold.
 pub fn desired(config: &Config, world: &World, now: &Tables) -> Result<Desired, Full> {
+    desired_with(&mut maglev::Built::default(), config, world, now)
+}
+
+/// Like [`desired()`], for who asks again and again: `built` spares work, and changes no result.
+pub fn desired_with(
+    built: &mut maglev::Built,
+    config: &Config,
+    world: &World,
+    now: &Tables,
+) -> Result<Desired, Full> {
     let mut result = Desired {
         last_ids: world.last_ids,
         ..Desired::default()
@@ -94,6 +104,7 @@ pub fn desired(config: &Config, world: &World, now: &Tables) -> Result<Desired, 
         backends(
             &mut result,
             &mut ids,
+            built,
             world,
             now,
             (name, wanted),
@@ -101,6 +112,7 @@ pub fn desired(config: &Config, world: &World, now: &Tables) -> Result<Desired, 
         )?;
     }
     result.last_ids = ids.last();
+    built.retain(|service| result.tables.slots.contains_key(&service));
     Ok(result)
 }
 
@@ -140,6 +152,7 @@ struct Candidate {
 fn backends(
     result: &mut Desired,
     ids: &mut ids::Ids,
+    built: &mut maglev::Built,
     world: &World,
     now: &Tables,
     (name, wanted): (&Name, &WantedService),
@@ -185,9 +198,9 @@ fn backends(
     let forgotten = |id| panic.is_some() && serving().any(|candidate| candidate.id == id);
     let entries = &result.tables.backends;
     let keeps = |id| entries.get(&id).is_some_and(Backend::is_alive) && !forgotten(id);
-    let table = maglev::build(wanted.slots, &members);
+    let table = built.table(service.id, wanted.slots, &members);
     let slots = slots.iter().zip(table);
-    let slots = slots.map(|(slot, owner)| slots::assign(*slot, owner, keeps));
+    let slots = slots.map(|(slot, &owner)| slots::assign(*slot, owner, keeps));
     let slots = slots.collect();
     result.tables.slots.insert(service.id, slots);
     Ok(())

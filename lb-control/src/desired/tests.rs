@@ -1,4 +1,4 @@
-use super::maglev::{Member, build};
+use super::maglev::{Built, Member, build};
 use super::slots::{assign, clean, settle};
 use lb_ebpf::abi::Slot;
 use proptest::prelude::*;
@@ -89,6 +89,20 @@ fn another_weight_moves_few_slots_of_others() {
 #[test]
 fn nobody_owns_anything_without_members() {
     assert!(build(251, &[]).iter().all(|&owner| owner == 0));
+}
+
+#[test]
+fn a_table_that_was_built_is_used_until_its_members_change() {
+    let (few, many) = (members(&[1, 2]), members(&[1, 2, 3]));
+    let mut built = Built::default();
+    let first = built.table(1, 251, &few).as_ptr();
+    assert_eq!(built.table(1, 251, &few).as_ptr(), first, "built again");
+    assert_eq!(built.table(1, 251, &many), build(251, &many));
+    assert_eq!(built.table(2, 251, &few), build(251, &few));
+    assert_eq!(built.table(1, 257, &many), build(257, &many));
+    assert_eq!(built.table(1, 257, &[]), build(257, &[]));
+    built.retain(|service| service == 2);
+    assert_eq!(built.table(1, 251, &few), build(251, &few));
 }
 
 proptest! {

@@ -1,0 +1,259 @@
+//! The loaded program, and the tables that it is measured with.
+
+use std::net::Ipv4Addr;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::path::Path;
+
+use anyhow::{Context as _, Result, ensure};
+use aya::maps::{HashMap, MapData};
+use aya::programs::Xdp;
+use aya::{Ebpf, Pod};
+use bytemuck::Zeroable as _;
+use kit::lab::Lab;
+use kit::layout::{CLIENT, VIP, web_ip};
+use lb_control::config::Limits;
+use lb_control::dataplane::{self, Dataplane as _, Kernel, Options, Pins, Tables, TestRun};
+use lb_control::desired::maglev::{self, Member};
+use lb_control::desired::reverse_key;
+use lb_control::reconcile;
+use lb_ebpf::abi::{
+    self, Addr4, Backend, BackendId, BackendState, Flow, FlowKey, FlowPhase, Port, Reverse,
+    ServiceId, ServiceKey, Slot, Tracking, capacity,
+};
+
+use crate::frames::Frame;
+
+/// Backends of each service.
+pub(crate) const BACKENDS: usize = 10;
+
+/// The services. Each has as many backends, and a table of the usual size.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Service {
+    /// Nothing has changed for long.
+    Clean,
+    /// All owners have changed, and every connection is recorded.
+    Dirty,
+}
+
+impl Service {
+    const ALL: [Self; 2] = [Self::Clean, Self::Dirty];
+
+    fn id(self) -> ServiceId {
+        match self {
+            Self::Clean => 1,
+            Self::Dirty => 2,
+        }
+    }
+
+    /// The ids of its backends: those of the other services are others.
+    fn backend_id(self, index: usize) -> BackendId {
+        self.id() * 100 + index as BackendId
+    }
+}
+
+/// Where clients reach a service.
+pub(crate) fn address(service: Service) -> (Addr4, Port) {
+    (VIP.octets(), (80 + service.id()).to_be_bytes())
+}
+
+/// Where a backend of a service listens.
+pub(crate) fn backend(service: Service, index: usize) -> (Addr4, Port) {
+    let ip = web_ip(index as u8 + 1);
+    (ip.octets(), (8080 + service.id()).to_be_bytes())
+}
+
+/// The client's end of a flow. Clients have addresses for benchmarks (RFC 2544), behind a router.
+pub(crate) fn client(flow: u32) -> (Addr4, Port) {
+    const FIRST: u32 = u32::from_be_bytes([198, 18, 0, 0]);
+    const ADDRESSES: u32 = 1 << 16;
+    let port = 1024 + (flow / ADDRESSES) as u16;
+    ((FIRST + flow % ADDRESSES).to_be_bytes(), port.to_be_bytes())
+}
+
+/// Lets the load balancer's namespace know the way to the clients.
+pub(crate) fn prepare(lab: &Lab) -> Result<()> {
+    lab.lb().ip_batch(&format!(
+        "route add 198.18.0.0/15 via {CLIENT}\n\
+         neighbour replace {CLIENT} dev eth0 lladdr 02:00:00:00:00:64 nud permanent\n"
+    ))
+}
+
+/// A program that can be run on a frame.
+pub(crate) struct Program {
+    fd: OwnedFd,
+    /// The interface that frames come by.
+    ingress: u32,
+}
+
+impl Program {
+    pub(crate) fn run(&self, frame: &Frame) -> Result<TestRun> {
+        Ok(dataplane::test_run(self.fd.as_fd(), frame, self.ingress)?)
+    }
+}
+
+/// One loaded object with its maps.
+pub(crate) struct World {
+    /// The program that returns at once.
+    pub(crate) nop: Program,
+    /// The product, as clients' packets come.
+    pub(crate) headgate: Program,
+    /// The product, as backends' packets come.
+    pub(crate) headgate_back: Program,
+    kernel: Kernel,
+}
+
+impl World {
+    /// Loads the object, pins its maps below `root`, and fills them, with this many recorded
+    /// flows. Must be called in the load balancer's namespace.
+    pub(crate) fn load(root: &Path, recorded: u32) -> Result<Self> {
+        let pins = Pins::new(root);
+        let limits = Limits {
+            services: capacity::SERVICES as u32,
+            backends: capacity::BACKENDS as u32,
+            flows: capacity::FLOWS as u32,
+            records_per_second: 10_000,
+        };
+        let options = Options {
+            limits,
+            log_verdicts: false,
+        };
+        let mut object = dataplane::load(&pins, &options)?;
+        program(&mut object, "nop")?.load()?;
+
+        let [front, back] = ["eth0", "eth1"].map(|name| {
+            nix::net::if_::if_nametoindex(name).with_context(|| format!("no interface {name}"))
+        });
+        let (front, back) = (front?, back?);
+        let mut kernel = Kernel::open(&pins)?;
+        let steps = reconcile::plan(&kernel.read()?, &tables(back));
+        reconcile::apply(&mut kernel, &steps)?;
+        record(&pins, recorded)?;
+
+        let mut runnable = |name: &str, ingress| -> Result<Program> {
+            let fd = program(&mut object, name)?.fd()?.as_fd();
+            Ok(Program {
+                fd: fd.try_clone_to_owned()?,
+                ingress,
+            })
+        };
+        Ok(Self {
+            nop: runnable("nop", front)?,
+            headgate: runnable("headgate", front)?,
+            headgate_back: runnable("headgate", back)?,
+            kernel,
+        })
+    }
+
+    /// An error if the flow table was not used as intended: always hit, never written.
+    pub(crate) fn check(&self) -> Result<()> {
+        let counts = self.kernel.tracking()?;
+        let count = |what: Tracking| counts.get(what as usize).copied().unwrap_or(0);
+        ensure!(
+            count(Tracking::Hit) > 0 && Tracking::ALL[1..].iter().all(|&what| count(what) == 0),
+            "recorded flows were not found, or others were recorded: {counts:?}"
+        );
+        Ok(())
+    }
+}
+
+fn program<'o>(object: &'o mut Ebpf, name: &str) -> Result<&'o mut Xdp> {
+    let program = object.program_mut(name);
+    let program = program.with_context(|| format!("the object has no program {name}"))?;
+    Ok(program.try_into()?)
+}
+
+fn tables(egress: u32) -> Tables {
+    let mut tables = Tables::default();
+    for (place, service) in (0u32..).zip(Service::ALL) {
+        let (vip, port) = address(service);
+        let slot_count = capacity::SLOTS_PER_SERVICE as u32;
+        tables.services.insert(
+            ServiceKey::tcp(vip, port),
+            abi::Service {
+                hash_key: [0x0123_4567_89ab_cdef, u64::from(service.id())],
+                first_slot: place * slot_count.next_multiple_of(2),
+                slot_count,
+                id: service.id(),
+                pad: [0; 3],
+            },
+        );
+        let mut members = Vec::new();
+        for index in 0..BACKENDS {
+            let id = service.backend_id(index);
+            let (addr, backend_port) = backend(service, index);
+            let entry = Backend {
+                ifindex: egress,
+                addr,
+                port: backend_port,
+                next_hop: [0x02, 0, 0, 0, 1, index as u8],
+                source: [0x02, 0, 0, 0, 2, 0],
+                service: service.id(),
+                state: BackendState::Alive as u8,
+                ..Backend::zeroed()
+            };
+            let reverse = Reverse {
+                vip,
+                port,
+                backend: id,
+            };
+            tables.backends.insert(id, entry);
+            tables.reverse.insert(reverse_key(&entry), reverse);
+            members.push(Member {
+                id,
+                identity: u64::from(u32::from(Ipv4Addr::from(addr))),
+                weight: 1,
+            });
+        }
+        let owners = maglev::build(slot_count, &members);
+        let slot = |owner| match service {
+            Service::Clean => Slot::clean(owner),
+            Service::Dirty => Slot {
+                current: owner,
+                previous: if owner == members[0].id {
+                    members[1].id
+                } else {
+                    members[0].id
+                },
+            },
+        };
+        let slots = owners.into_iter().map(slot).collect();
+        tables.slots.insert(service.id(), slots);
+    }
+    tables
+}
+
+/// Plain old data, for aya.
+#[derive(Clone, Copy)]
+#[repr(transparent)]
+struct Raw<T>(T);
+
+// SAFETY: bytemuck's `Pod` promises the same and more: any bytes are a valid value, no padding.
+unsafe impl<T: bytemuck::Pod> Pod for Raw<T> {}
+
+/// Records the first `count` flows of the dirty service.
+fn record(pins: &Pins, count: u32) -> Result<()> {
+    let map = aya::maps::Map::from_map_data(MapData::from_pin(pins.map("FLOWS"))?)?;
+    let mut flows: HashMap<MapData, Raw<FlowKey>, Raw<Flow>> = map.try_into()?;
+    // Seen in a future that does not come while this runs, so that no packet renews it.
+    let now = nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC_COARSE)?;
+    let later = (now.tv_sec() as u32)
+        .wrapping_add(3_600)
+        .wrapping_mul(1_000);
+    for flow in 0..count {
+        let (client, client_port) = client(flow);
+        let key = FlowKey {
+            client,
+            client_port,
+            service: Service::Dirty.id(),
+        };
+        let value = Flow {
+            last_seen_ms: later,
+            backend: Service::Dirty.backend_id(flow as usize % BACKENDS),
+            phase: FlowPhase::Open as u16,
+        };
+        flows
+            .insert(Raw(key), Raw(value), 0)
+            .context("failed to record a flow")?;
+    }
+    Ok(())
+}
