@@ -5,8 +5,8 @@
 
 use super::route::Route;
 use super::types::{Backend, Changed, Problem, Status, Version};
-use crate::config::change;
-use crate::daemon::{Change, Handle, Refusal};
+use crate::config::{Change, Refusal, change};
+use crate::daemon::Handle;
 use anyhow::{Context, Result, bail};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};

@@ -3,7 +3,8 @@
 use super::client::{Client, ClientError};
 use super::server::{bind, serve};
 use super::types::*;
-use crate::daemon::{Change, Handle, Refusal, Request};
+use crate::config::{Change, Refusal};
+use crate::daemon::{Handle, Request};
 use hyper::Method;
 use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt;

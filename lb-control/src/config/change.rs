@@ -1,13 +1,91 @@
-//! Changes made by CLI: from what the API was told to another configuration.
+//! Changes made by CLI: what there is to change, from what the API was told, to another
+//! configuration.
 
-use super::model::{Backend, BackendRef, Config, Name, Service};
+use super::model::{Admin, Backend, BackendRef, Check, Config, Name, Service};
 use super::text::parse_vip;
 use super::validate::{self, About, Misfit};
 use super::values;
 use crate::api::types::{BackendPatch, NewBackend, NewService, ServicePatch};
-use crate::daemon::{Change, Refusal};
 use lb_ebpf::abi::capacity;
 use std::collections::BTreeMap;
+use std::fmt;
+
+/// A change of the configuration.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Change {
+    /// A new service, without backends.
+    AddService(Name, Service),
+    /// Another health check.
+    SetCheck(Name, Check),
+    /// Away with a service and its backends.
+    RemoveService(Name),
+    /// A new backend.
+    AddBackend(BackendRef, Backend),
+    /// Another weight or administrative state.
+    SetBackend(BackendRef, Option<u16>, Option<Admin>),
+    /// Away with a backend: it drains first, unless by force.
+    RemoveBackend {
+        /// Which.
+        backend: BackendRef,
+        /// Cut its connections.
+        force: bool,
+    },
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::AddService(name, service) => write!(f, "add service {name} {}/tcp", service.vip),
+            Self::SetCheck(name, _) => write!(f, "set the check of service {name}"),
+            Self::RemoveService(name) => write!(f, "remove service {name}"),
+            Self::AddBackend(name, backend) => write!(
+                f,
+                "add backend {name} {} with weight {}",
+                backend.address, backend.weight
+            ),
+            Self::SetBackend(name, weight, admin) => {
+                write!(f, "set backend {name}")?;
+                if let Some(weight) = weight {
+                    write!(f, " to weight {weight}")?;
+                }
+                match admin {
+                    Some(Admin::Ready) => f.write_str(" to ready"),
+                    Some(Admin::Drain) => f.write_str(" to drain"),
+                    None => Ok(()),
+                }
+            }
+            Self::RemoveBackend { backend, force } => {
+                let how = if *force { " by force" } else { "" };
+                write!(f, "remove backend {backend}{how}")
+            }
+        }
+    }
+}
+
+/// Why something was not done. Nothing was changed then, unless it says so.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum Refusal {
+    /// It contradicts the configuration.
+    #[error("{0}")]
+    Invalid(String),
+    /// There is no such object.
+    #[error("{0}")]
+    NotFound(String),
+    /// There is such an object already.
+    #[error("{0}")]
+    Exists(String),
+    /// Somebody else was faster.
+    #[error("the configuration is at revision {actual}, not {expected}: look at it again")]
+    Conflict {
+        /// The revision that was expected.
+        expected: u64,
+        /// The one there is.
+        actual: u64,
+    },
+    /// It should have worked.
+    #[error("{0}")]
+    Failed(String),
+}
 
 /// The configuration after a change.
 ///

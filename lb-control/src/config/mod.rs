@@ -10,6 +10,7 @@ mod text;
 mod validate;
 mod values;
 
+pub use change::{Change, Refusal};
 pub use model::*;
 pub use overlay::Overlay;
 pub use parse::{ParseError, check_interfaces, parse};

@@ -1,10 +1,9 @@
 //! What the CLI changed, as a difference to the file: so that both survive a restart.
 
-use super::change;
+use super::change::{self, Change, Refusal};
 use super::model::{Admin, Backend, BackendRef, Config, Name, Service};
 use super::text::format_vip;
 use crate::api::types::{BackendPatch, Check, NewBackend, NewService, ServicePatch};
-use crate::daemon::{Change, Refusal};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 

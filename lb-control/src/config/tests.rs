@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::api::types::{BackendPatch, NewBackend, NewService};
-use crate::daemon::Refusal;
+use crate::config::Refusal;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddrV4};

@@ -1,7 +1,7 @@
 //! Another configuration: by CLI, or from the file.
 
-use super::{Change, Daemon, Refusal, chain};
-use crate::config::{BackendRef, Config, Overlay, change, store};
+use super::{Daemon, chain};
+use crate::config::{BackendRef, Change, Config, Overlay, Refusal, change, store};
 use crate::dataplane::Dataplane;
 use crate::desired;
 use lb_ebpf::abi::BackendId;

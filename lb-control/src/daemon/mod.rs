@@ -8,15 +8,16 @@ mod sweeping;
 #[cfg(test)]
 mod tests;
 
-pub use request::{Change, Handle, Refusal, Request};
+pub use request::{Handle, Request};
 
-use crate::config::{Admin, BackendRef, Config, Name, store};
+use crate::config::{Admin, BackendRef, Config, Name, Refusal, store};
 use crate::dataplane::{Attachment, Dataplane, Tables};
 use crate::desired::{self, World, maglev, sweep};
 use crate::proto::health::Panic;
+use crate::proto::next_hop::NextHopEvent;
 use crate::reconcile;
 use crate::shell::health::{Checker, HealthEvent, Target};
-use crate::shell::next_hop::{NextHopEvent, Resolver};
+use crate::shell::next_hop::Resolver;
 use anyhow::Context as _;
 use lb_ebpf::abi::{BackendId, Slot};
 use std::collections::{BTreeMap, BTreeSet};

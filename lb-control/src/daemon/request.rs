@@ -1,8 +1,7 @@
 //! How others ask the daemon.
 
 use crate::api::types::{Stats, Status};
-use crate::config::{Admin, BackendRef, Name};
-use std::fmt;
+use crate::config::{Change, Refusal};
 use tokio::sync::{mpsc, oneshot};
 
 /// Something to be done by the task that owns the state.
@@ -21,83 +20,6 @@ pub enum Request {
         /// Where the answer goes.
         reply: oneshot::Sender<Result<u64, Refusal>>,
     },
-}
-
-/// A change of the configuration.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Change {
-    /// A new service, without backends.
-    AddService(Name, crate::config::Service),
-    /// Another health check.
-    SetCheck(Name, crate::config::Check),
-    /// Away with a service and its backends.
-    RemoveService(Name),
-    /// A new backend.
-    AddBackend(BackendRef, crate::config::Backend),
-    /// Another weight or administrative state.
-    SetBackend(BackendRef, Option<u16>, Option<Admin>),
-    /// Away with a backend: it drains first, unless by force.
-    RemoveBackend {
-        /// Which.
-        backend: BackendRef,
-        /// Cut its connections.
-        force: bool,
-    },
-}
-
-impl fmt::Display for Change {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::AddService(name, service) => write!(f, "add service {name} {}/tcp", service.vip),
-            Self::SetCheck(name, _) => write!(f, "set the check of service {name}"),
-            Self::RemoveService(name) => write!(f, "remove service {name}"),
-            Self::AddBackend(name, backend) => write!(
-                f,
-                "add backend {name} {} with weight {}",
-                backend.address, backend.weight
-            ),
-            Self::SetBackend(name, weight, admin) => {
-                write!(f, "set backend {name}")?;
-                if let Some(weight) = weight {
-                    write!(f, " to weight {weight}")?;
-                }
-                match admin {
-                    Some(Admin::Ready) => f.write_str(" to ready"),
-                    Some(Admin::Drain) => f.write_str(" to drain"),
-                    None => Ok(()),
-                }
-            }
-            Self::RemoveBackend { backend, force } => {
-                let how = if *force { " by force" } else { "" };
-                write!(f, "remove backend {backend}{how}")
-            }
-        }
-    }
-}
-
-/// Why something was not done. Nothing was changed then.
-#[derive(Clone, Debug, PartialEq, thiserror::Error)]
-pub enum Refusal {
-    /// It contradicts the configuration.
-    #[error("{0}")]
-    Invalid(String),
-    /// There is no such object.
-    #[error("{0}")]
-    NotFound(String),
-    /// There is such an object already.
-    #[error("{0}")]
-    Exists(String),
-    /// Somebody else was faster.
-    #[error("the configuration is at revision {actual}, not {expected}: look at it again")]
-    Conflict {
-        /// The revision that was expected.
-        expected: u64,
-        /// The one there is.
-        actual: u64,
-    },
-    /// It should have worked.
-    #[error("{0}")]
-    Failed(String),
 }
 
 /// Asks the daemon.

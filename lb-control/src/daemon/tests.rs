@@ -3,9 +3,9 @@
 use super::*;
 use crate::api::types::{BackendPatch, NewBackend};
 use crate::config;
-use crate::config::change;
+use crate::config::{Change, change};
 use crate::dataplane::Memory;
-use crate::shell::next_hop::NextHop;
+use crate::proto::next_hop::NextHop;
 use lb_ebpf::abi::{Slot, SlotState};
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::path::Path;

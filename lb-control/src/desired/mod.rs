@@ -16,7 +16,7 @@ use crate::config::{
     Admin, Backend as WantedBackend, BackendRef, Config, Name, Service as WantedService,
 };
 use crate::dataplane::Tables;
-use crate::shell::next_hop::NextHop;
+use crate::proto::next_hop::NextHop;
 use lb_ebpf::abi::{
     Backend, BackendId, BackendState, Reverse, ReverseKey, Service, ServiceId, ServiceKey, Slot,
 };

@@ -2,19 +2,16 @@
 //!
 //! The XDP program sends packets past the kernel's own routing, so that the kernel would never ask
 //! for a backend's hardware address by itself, and would forget it. It is asked to, and to keep it
-//! fresh. What follows from what it knows is found in `neighbourhood`; `netlink` talks to it.
+//! fresh. What follows from what it knows is decided by [`crate::proto::next_hop`]; `netlink` talks to
+//! it.
 
-mod neighbourhood;
 mod netlink;
-#[cfg(test)]
-mod tests;
 
-use lb_ebpf::abi::Mac;
-use neighbourhood::{Hop, Neighbourhood};
+use crate::proto::next_hop::NextHopEvent;
+use crate::proto::next_hop::neighbourhood::{Hop, Neighbourhood};
 use netlink::{Netlink, News};
 use std::collections::BTreeSet;
 use std::convert::Infallible;
-use std::fmt;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
@@ -32,37 +29,6 @@ const SETTLE: Duration = Duration::from_millis(20);
 
 /// How long to wait before netlink is tried again.
 const RECONNECT: Duration = Duration::from_secs(1);
-
-/// Where a backend's packets go next.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct NextHop {
-    /// The interface.
-    pub ifindex: u32,
-    /// Its hardware address.
-    pub source: Mac,
-    /// The hardware address of the backend, or of the router before it.
-    pub destination: Mac,
-}
-
-impl fmt::Display for NextHop {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let [a, b, c, d, e, last] = self.destination;
-        let ifindex = self.ifindex;
-        write!(
-            f,
-            "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{last:02x} by interface {ifindex}"
-        )
-    }
-}
-
-/// What is known of the way to a backend.
-#[derive(Clone, Debug, PartialEq)]
-pub struct NextHopEvent {
-    /// The backend's address.
-    pub address: Ipv4Addr,
-    /// The way there, or why there is none, in words.
-    pub next_hop: Result<NextHop, String>,
-}
 
 /// The resolver.
 #[derive(Debug)]

@@ -1,6 +1,6 @@
 //! Asks the kernel, by rtnetlink, and hears of its changes.
 
-use super::neighbourhood::{Hop, Link, Neighbour, Route, Snapshot};
+use crate::proto::next_hop::neighbourhood::{Hop, Link, Neighbour, Route, Snapshot};
 use futures_util::{FutureExt, Stream, StreamExt, TryStreamExt};
 use lb_ebpf::abi::Mac;
 use rtnetlink::packet_core::{NetlinkMessage, NetlinkPayload};

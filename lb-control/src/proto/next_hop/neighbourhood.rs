@@ -13,16 +13,16 @@ const GRACE: Duration = Duration::from_millis(200);
 
 /// An interface.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Link {
+pub(crate) struct Link {
     /// Its name.
-    pub(super) name: String,
+    pub(crate) name: String,
     /// Its hardware address, if it is of a kind that has one.
-    pub(super) mac: Option<Mac>,
+    pub(crate) mac: Option<Mac>,
 }
 
 /// Where the kernel would send a packet.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Route {
+pub(crate) enum Route {
     /// To a neighbour: the target itself, or a router.
     Via(Hop),
     /// To itself.
@@ -35,16 +35,16 @@ pub(super) enum Route {
 
 /// A neighbour on a link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Hop {
+pub(crate) struct Hop {
     /// The link.
-    pub(super) ifindex: u32,
+    pub(crate) ifindex: u32,
     /// The neighbour's address.
-    pub(super) address: Ipv4Addr,
+    pub(crate) address: Ipv4Addr,
 }
 
 /// What the kernel says of a neighbour.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Neighbour {
+pub(crate) enum Neighbour {
     /// Its address is known, or was when last asked.
     Valid(Mac),
     /// It does not answer, has not yet, or was forgotten.
@@ -53,18 +53,18 @@ pub(super) enum Neighbour {
 
 /// Everything at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Snapshot {
+pub(crate) struct Snapshot {
     /// The links, by index.
-    pub(super) links: BTreeMap<u32, Link>,
+    pub(crate) links: BTreeMap<u32, Link>,
     /// The way to each target.
-    pub(super) routes: BTreeMap<Ipv4Addr, Route>,
+    pub(crate) routes: BTreeMap<Ipv4Addr, Route>,
     /// The neighbours.
-    pub(super) neighbours: BTreeMap<Hop, Neighbour>,
+    pub(crate) neighbours: BTreeMap<Hop, Neighbour>,
 }
 
 /// Everything that is known, and what was reported of it.
 #[derive(Debug, Default)]
-pub(super) struct Neighbourhood {
+pub(crate) struct Neighbourhood {
     links: BTreeMap<u32, Link>,
     targets: BTreeMap<Ipv4Addr, Target>,
     /// The neighbours that targets are reached by.
@@ -108,7 +108,7 @@ enum Obstacle {
 
 impl Neighbourhood {
     /// Takes a whole new view. Neighbours that have fallen silent keep their address.
-    pub(super) fn replace(&mut self, snapshot: Snapshot) {
+    pub(crate) fn replace(&mut self, snapshot: Snapshot) {
         self.links = snapshot.links;
         let mut before = std::mem::take(&mut self.targets);
         for (address, route) in snapshot.routes {
@@ -133,7 +133,7 @@ impl Neighbourhood {
     }
 
     /// Takes news of a neighbour.
-    pub(super) fn observe(&mut self, hop: Hop, neighbour: Neighbour) {
+    pub(crate) fn observe(&mut self, hop: Hop, neighbour: Neighbour) {
         let Some(known) = self.neighbours.get_mut(&hop) else {
             return;
         };
@@ -147,12 +147,12 @@ impl Neighbourhood {
     }
 
     /// The neighbours of all targets, to be kept fresh.
-    pub(super) fn all(&self) -> Vec<Hop> {
+    pub(crate) fn all(&self) -> Vec<Hop> {
         self.neighbours.keys().copied().collect()
     }
 
     /// The neighbours to be asked again soon.
-    pub(super) fn silent(&self) -> Vec<Hop> {
+    pub(crate) fn silent(&self) -> Vec<Hop> {
         self.neighbours
             .iter()
             .filter(|(_, known)| known.silent)
@@ -161,7 +161,7 @@ impl Neighbourhood {
     }
 
     /// When [`Self::changes`] may have something to say without any news.
-    pub(super) fn deadline(&self) -> Option<Instant> {
+    pub(crate) fn deadline(&self) -> Option<Instant> {
         self.targets
             .values()
             .filter_map(|target| match target.patience {
@@ -172,7 +172,7 @@ impl Neighbourhood {
     }
 
     /// What is to be reported now: each target once, and again when it changes.
-    pub(super) fn changes(&mut self, now: Instant) -> Vec<NextHopEvent> {
+    pub(crate) fn changes(&mut self, now: Instant) -> Vec<NextHopEvent> {
         let mut events = Vec::new();
         for (address, target) in &mut self.targets {
             let choice = choose(*address, &target.route, &self.links, &self.neighbours);
