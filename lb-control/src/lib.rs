@@ -14,3 +14,4 @@ pub mod desired;
 pub mod proto;
 pub mod reconcile;
 pub mod shell;
+pub mod state;

@@ -8,6 +8,7 @@ pub(super) enum Route<'a> {
     Version,
     Status,
     Stats,
+    Changes,
     Services,
     Service(&'a str),
     AllBackends,
@@ -27,6 +28,7 @@ impl<'a> Route<'a> {
             ("version", None, ..) => Self::Version,
             ("status", None, ..) => Self::Status,
             ("stats", None, ..) => Self::Stats,
+            ("changes", None, ..) => Self::Changes,
             ("services", None, ..) => Self::Services,
             ("backends", None, ..) => Self::AllBackends,
             ("services", Some(service), None, _) => Self::Service(service),
@@ -43,6 +45,7 @@ impl<'a> Route<'a> {
     pub(super) const fn allow(self) -> &'static str {
         match self {
             Self::Version | Self::Status | Self::Stats | Self::AllBackends => "GET",
+            Self::Changes => "GET, DELETE",
             Self::Services | Self::Backends(_) => "GET, POST",
             Self::Service(_) | Self::Backend(..) => "GET, PATCH, DELETE",
         }

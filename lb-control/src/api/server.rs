@@ -30,10 +30,10 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
-const CONNECTIONS: usize = 64;
+const CONNECTIONS: usize = 256;
 const BODY_MAX: usize = 64 * 1024;
-const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
-const BODY_TIMEOUT: Duration = Duration::from_secs(5);
+const HEADER_TIMEOUT: Duration = Duration::from_secs(1);
+const BODY_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long the daemon may take for an answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
 /// A connection, from beginning to end. Longer than all of the above together.
@@ -130,7 +130,7 @@ fn listen(path: &Path) -> Result<UnixListener> {
     fs::set_permissions(path, Permissions::from_mode(0o600))
         .with_context(|| format!("failed to set the mode of {}", path.display()))?;
     socket
-        .listen(128)
+        .listen(1024)
         .with_context(|| format!("failed to listen on {}", path.display()))
 }
 
@@ -269,6 +269,7 @@ async fn answer(request: Request<Incoming>, handle: &Handle) -> Result<Answer, F
     }
     let force = force(route, &head.method, head.uri.query())?;
     let change = match (route, head.method.as_str()) {
+        (Route::Changes, "DELETE") => Ok(Change::Reset),
         (Route::Services, "POST") => change::add_service(&read(body).await?),
         (Route::Service(service), "PATCH") => change::set_service(service, &read(body).await?),
         (Route::Service(service), "DELETE") => change::remove_service(service),
@@ -307,6 +308,7 @@ async fn look(route: Route<'_>, handle: &Handle) -> Result<Answer, Fault> {
     let ok = StatusCode::OK;
     Ok(match route {
         Route::Version | Route::Stats | Route::Status => json(ok, &status, revision),
+        Route::Changes => json(ok, &status.changes, revision),
         Route::Services => json(ok, &status.services, revision),
         Route::Service(name) => json(ok, service(&status, name)?, revision),
         Route::Backends(name) => json(ok, &service(&status, name)?.backends, revision),

@@ -124,6 +124,7 @@ fn status(revision: u64) -> Status {
                 recorded_flows: 0,
             }],
         }],
+        changes: Vec::new(),
         flows: Flows::default(),
     }
 }

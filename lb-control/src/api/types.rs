@@ -18,6 +18,8 @@ pub struct Status {
     pub interfaces: Vec<Interface>,
     /// The services.
     pub services: Vec<Service>,
+    /// What was changed by CLI, against the file, in words.
+    pub changes: Vec<String>,
     /// Recorded flows.
     pub flows: Flows,
 }

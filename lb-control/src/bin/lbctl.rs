@@ -19,11 +19,7 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 /// Exit codes: 0 done, 1 refused, 2 usage, 3 daemon unreachable, 4 not found, 5 revision conflict,
 /// 6 wait timed out, 7 degraded.
 #[derive(Parser)]
-#[command(
-    name = "lbctl",
-    disable_version_flag = true,
-    arg_required_else_help = true
-)]
+#[command(name = "lbctl", version, arg_required_else_help = true)]
 struct Arguments {
     /// The socket of lbd
     #[arg(
@@ -58,6 +54,9 @@ enum Command {
     /// Backends: servers of a service
     #[command(subcommand, arg_required_else_help = true)]
     Backend(BackendCommand),
+    /// What was changed against the configuration file
+    #[command(subcommand, arg_required_else_help = true)]
+    Config(ConfigCommand),
     /// Packets, bits and connections per second
     Stats {
         /// From one sample to the next
@@ -77,6 +76,14 @@ enum Command {
     },
     /// Versions of lbctl and lbd
     Version,
+}
+
+#[derive(Subcommand)]
+enum ConfigCommand {
+    /// List what was changed by lbctl
+    Diff,
+    /// Go back to the file
+    Reset,
 }
 
 #[derive(Subcommand)]
@@ -110,7 +117,7 @@ enum ServiceCommand {
         #[command(flatten)]
         check: CheckArguments,
     },
-    /// Remove one, with all its backends
+    /// Remove one, with all its backends: its connections are cut
     Remove {
         /// Its name
         name: Name,
@@ -221,7 +228,7 @@ enum BackendCommand {
 
 #[derive(Args)]
 struct WaitArguments {
-    /// Wait until it is so; exit with 6 if it takes longer than DUR
+    /// Wait until it is so, for 60s unless told; exit with 6 if it takes longer
     #[arg(
         long,
         value_name = "DUR",
@@ -254,6 +261,8 @@ async fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Status { check } => session.status(check).await,
         Command::Service(command) => run_service(&session, command).await,
         Command::Backend(command) => run_backend(&session, command).await,
+        Command::Config(ConfigCommand::Diff) => session.diff().await,
+        Command::Config(ConfigCommand::Reset) => session.reset().await,
         Command::Stats { total: true, .. } => session.total_stats().await,
         Command::Stats {
             interval, count, ..

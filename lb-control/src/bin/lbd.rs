@@ -1,29 +1,34 @@
 //! `lbd`, the daemon: argument parsing and wiring.
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use clap::{Parser, Subcommand};
 use lb_control::api::server;
 use lb_control::config::{self, Config};
 use lb_control::daemon::{Daemon, Handle, HostState, Inputs, Watchers};
 use lb_control::dataplane::{self, Attacher, Kernel, Options, Pins};
 use lb_control::shell::health::Checker;
+use lb_control::shell::host;
 use lb_control::shell::next_hop::Resolver;
-use lb_control::shell::{host, secret};
+use lb_control::state::secret;
 use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
+use tracing_subscriber::EnvFilter;
 
 /// An XDP layer-4 load balancer.
+///
+/// Runs in the foreground and logs to standard error; the environment variable LBD_LOG sets how
+/// much: warn, info (the default), debug.
 #[derive(Parser)]
 #[command(name = "lbd", version, args_conflicts_with_subcommands = true)]
 struct Args {
     /// The configuration file
     #[arg(long, default_value = "/etc/headgate/lbd.toml")]
     config: PathBuf,
-    /// Log the verdict on every packet (slow; needs a log level of debug)
+    /// Log the verdict on every packet (slow)
     #[arg(long)]
     log_verdicts: bool,
     #[command(subcommand)]
@@ -35,6 +40,7 @@ enum Command {
     /// Check a configuration file, and do nothing else
     Check {
         /// The file
+        #[arg(default_value = "/etc/headgate/lbd.toml")]
         file: PathBuf,
     },
     /// Take the program from all interfaces and remove everything that is pinned
@@ -62,10 +68,12 @@ fn execute(args: Args) -> anyhow::Result<()> {
     match args.command {
         Some(Command::Check { file }) => {
             let config = read_config(&file)?;
+            let backends = config.services.values().map(|it| it.backends.len());
             println!(
-                "{}: fine, {} services",
+                "{}: fine; services: {}, backends: {}",
                 file.display(),
-                config.services.len()
+                config.services.len(),
+                backends.sum::<usize>()
             );
             Ok(())
         }
@@ -91,6 +99,22 @@ fn list(interfaces: &[String]) -> String {
     }
 }
 
+/// What is logged: what `LBD_LOG` says, and verdicts if they are asked for.
+fn log_filter(log_verdicts: bool) -> anyhow::Result<EnvFilter> {
+    let wanted = match std::env::var("LBD_LOG") {
+        Ok(wanted) if !wanted.is_empty() => wanted,
+        _ => "info".to_owned(),
+    };
+    let filter = EnvFilter::builder()
+        .parse(&wanted)
+        .with_context(|| format!("LBD_LOG={wanted:?}: it must be as warn, info or debug"))?;
+    Ok(if log_verdicts {
+        filter.add_directive("lb_xdp=debug".parse()?)
+    } else {
+        filter
+    })
+}
+
 fn read(file: &Path) -> anyhow::Result<String> {
     std::fs::read_to_string(file)
         .with_context(|| format!("cannot read the configuration file {}", file.display()))
@@ -106,13 +130,7 @@ fn read_config(file: &Path) -> anyhow::Result<Config> {
 
 #[tokio::main]
 async fn run(file: &Path, log_verdicts: bool) -> anyhow::Result<()> {
-    let filter = tracing_subscriber::EnvFilter::try_from_env("LBD_LOG").unwrap_or_else(|_| {
-        if log_verdicts {
-            "debug".into()
-        } else {
-            "info".into()
-        }
-    });
+    let filter = log_filter(log_verdicts)?;
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_ansi(std::io::stderr().is_terminal())
@@ -120,6 +138,10 @@ async fn run(file: &Path, log_verdicts: bool) -> anyhow::Result<()> {
         .init();
 
     let config = read_config(file)?;
+    ensure!(
+        nix::unistd::Uid::effective().is_root(),
+        "only root may load programs and attach them: try sudo"
+    );
     let pins = Pins::new(&config.bpffs);
     let _lock = pins.lock()?;
     let options = Options {
@@ -227,20 +249,14 @@ async fn wait_for_signal() {
     tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
 }
 
-async fn reload_on_hangup(file: PathBuf, reloads: mpsc::Sender<Config>) {
+async fn reload_on_hangup(file: PathBuf, reloads: mpsc::Sender<Result<Config, String>>) {
     let Ok(mut hangup) = signal(SignalKind::hangup()) else {
         return;
     };
     while hangup.recv().await.is_some() {
-        match read_config(&file) {
-            Ok(config) => {
-                if reloads.send(config).await.is_err() {
-                    return;
-                }
-            }
-            Err(error) => {
-                tracing::error!(error = format!("{error:#}"), "kept the old configuration")
-            }
+        let config = read_config(&file).map_err(|error| format!("{error:#}"));
+        if reloads.send(config).await.is_err() {
+            return;
         }
     }
 }

@@ -256,6 +256,29 @@ impl Session {
         self.wait(name, Goal::Gone, wait).await
     }
 
+    /// `config diff`
+    ///
+    /// # Errors
+    ///
+    /// If there is no answer.
+    pub async fn diff(&self) -> Result<(), Failure> {
+        let changes: Vec<String> = self.client.get("/v1/changes").await?;
+        self.show(&changes, |_| match changes.as_slice() {
+            [] => "nothing differs from the configuration file\n".to_owned(),
+            changes => changes.join("\n") + "\n",
+        })
+    }
+
+    /// `config reset`
+    ///
+    /// # Errors
+    ///
+    /// If it was refused, or there is no answer.
+    pub async fn reset(&self) -> Result<(), Failure> {
+        let what = "back to the configuration file";
+        self.change(Method::DELETE, "/v1/changes", &(), what).await
+    }
+
     /// `version`
     ///
     /// # Errors

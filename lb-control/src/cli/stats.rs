@@ -4,6 +4,7 @@ use super::table::Sheet;
 use super::{Failure, Session, print};
 use crate::api::types::{Stats, Traffic};
 use comfy_table::Cell;
+use lb_ebpf::reason::Reason;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::io;
@@ -154,13 +155,15 @@ fn rate_table(rates: &Rates, colour: bool) -> String {
         }
         sheet.text()
     };
-    [
+    let mut sheets = vec![
         traffic("SERVICE", &rates.services),
         traffic("BACKEND", &rates.backends),
         counters(["REASON", "PKT/S"], &rates.reasons),
-        counters(["TRACKING", "/S"], &rates.tracking),
-    ]
-    .join("\n")
+    ];
+    if rates.tracking.values().any(|rate| *rate > 0.0) {
+        sheets.push(counters(["TRACKING", "/S"], &rates.tracking));
+    }
+    sheets.join("\n")
 }
 
 fn total_table(stats: &Stats, colour: bool) -> String {
@@ -189,15 +192,17 @@ fn total_table(stats: &Stats, colour: bool) -> String {
     let counters = |header, entries: &BTreeMap<String, u64>| {
         let mut sheet = Sheet::new(header, &[1], colour);
         for (name, count) in entries {
-            sheet.row(vec![Cell::new(name), Cell::new(count)]);
+            let reason = Reason::ALL.iter().find(|reason| reason.name() == name);
+            let meaning = reason.map_or("", |reason| reason.explanation());
+            sheet.row(vec![Cell::new(name), Cell::new(count), Cell::new(meaning)]);
         }
         sheet.text()
     };
     [
         traffic("SERVICE", &stats.services),
         traffic("BACKEND", &stats.backends),
-        counters(["REASON", "PACKETS"], &stats.reasons),
-        counters(["TRACKING", "COUNT"], &stats.tracking),
+        counters(["REASON", "PACKETS", "MEANING"], &stats.reasons),
+        counters(["TRACKING", "COUNT", ""], &stats.tracking),
     ]
     .join("\n")
 }

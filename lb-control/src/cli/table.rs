@@ -50,9 +50,9 @@ impl Sheet {
             return cell;
         }
         cell.fg(match mood {
-            Mood::Good => Color::Green,
-            Mood::Middling => Color::Yellow,
-            Mood::Bad => Color::Red,
+            Mood::Good => Color::DarkGreen,
+            Mood::Middling => Color::DarkYellow,
+            Mood::Bad => Color::DarkRed,
         })
     }
 
@@ -92,9 +92,9 @@ pub(super) fn status(status: &Status, colour: bool) -> String {
 
 pub(super) fn services(services: &[Service], colour: bool) -> String {
     let header = [
-        "SERVICE", "VIP", "UP", "CHECK", "SLOTS", "CLEAN", "DIRTY", "SETTLED", "EMPTY",
+        "SERVICE", "VIP", "UP", "SLOTS", "CLEAN", "DIRTY", "SETTLED", "EMPTY", "CHECK",
     ];
-    let mut sheet = Sheet::new(header, &[2, 4, 5, 6, 7, 8], colour);
+    let mut sheet = Sheet::new(header, &[2, 3, 4, 5, 6, 7], colour);
     for service in services {
         let up = service.backends.iter().filter(|each| serves(each)).count();
         let all = service.backends.len();
@@ -108,12 +108,12 @@ pub(super) fn services(services: &[Service], colour: bool) -> String {
             Cell::new(&service.name),
             Cell::new(&service.vip),
             sheet.mood(format!("{up}/{all}"), mood),
-            Cell::new(&service.check),
             Cell::new(slots.total),
             Cell::new(slots.clean),
             Cell::new(slots.dirty),
             Cell::new(slots.settled),
             Cell::new(slots.empty),
+            Cell::new(&service.check),
         ]);
     }
     sheet.text()

@@ -44,6 +44,7 @@ fn status(backends: Vec<Backend>) -> Status {
             check: "tcp every 2s".to_owned(),
             backends,
         }],
+        changes: Vec::new(),
         flows: Flows {
             recorded: 2,
             capacity: 262_144,
@@ -59,8 +60,8 @@ lbd 0.1.0, revision 12, up 1h 2m
 interfaces: eth0 (native)
 flows: 2 of 262144
 
-SERVICE  VIP                 UP  CHECK         SLOTS  CLEAN  DIRTY  SETTLED  EMPTY
-www      192.0.2.10:80/tcp  1/1  tcp every 2s    251    251      0        0      0
+SERVICE  VIP                 UP  SLOTS  CLEAN  DIRTY  SETTLED  EMPTY  CHECK
+www      192.0.2.10:80/tcp  1/1    251    251      0        0      0  tcp every 2s
 ";
     assert_eq!(shown, expected);
     let shown = table::backend(&backend("down", "ready"), false);
@@ -115,6 +116,11 @@ fn exit_codes() {
     };
     let codes = [422, 409, 500, 404, 412].map(|status| refused(status).exit_code());
     assert_eq!(codes, [1, 1, 1, 4, 5]);
+    let silent = ClientError::Silent {
+        path: "/run/lbd.sock".into(),
+        seconds: 30,
+    };
+    assert_eq!(Failure::Client(silent).exit_code(), 3);
     assert_eq!(Failure::WaitTimedOut(String::new()).exit_code(), 6);
     assert_eq!(Failure::Degraded(String::new()).exit_code(), 7);
 }

@@ -30,6 +30,8 @@ pub enum Change {
         /// Cut its connections.
         force: bool,
     },
+    /// Back to the file: away with all other changes.
+    Reset,
 }
 
 impl fmt::Display for Change {
@@ -58,6 +60,7 @@ impl fmt::Display for Change {
                 let how = if *force { " by force" } else { "" };
                 write!(f, "remove backend {backend}{how}")
             }
+            Self::Reset => f.write_str("go back to the file"),
         }
     }
 }
@@ -114,6 +117,8 @@ pub fn apply(config: &Config, change: &Change) -> Result<Config, Refusal> {
             backend.weight = weight.unwrap_or(backend.weight);
             backend.admin = admin.unwrap_or(backend.admin);
         }
+        // The file is known to whoever applies this.
+        Change::Reset => {}
         Change::RemoveBackend { backend, force: _ } => {
             backend_mut(&mut config, backend)?;
             service_mut(&mut config, &backend.service)?

@@ -5,14 +5,13 @@ mod model;
 pub mod overlay;
 pub mod parse;
 mod raw;
-pub mod store;
 mod text;
 mod validate;
 mod values;
 
 pub use change::{Change, Refusal};
 pub use model::*;
-pub use overlay::Overlay;
+pub use overlay::{Applied, Overlay};
 pub use parse::{ParseError, check_interfaces, parse};
 pub use text::{InvalidText, format_vip, parse_vip};
 

@@ -123,67 +123,175 @@ impl Overlay {
     }
 
     /// Does to `base` what was changed by CLI. The file may have changed since: what no longer fits
-    /// is left out, and told.
+    /// is left out, told, and kept for when it fits again.
     #[must_use]
-    pub fn apply(&self, base: &Config) -> (Config, Vec<String>) {
-        let mut config = base.clone();
-        let mut left_out = Vec::new();
+    pub fn apply(&self, base: &Config) -> Applied {
+        let mut applied = Applied {
+            config: base.clone(),
+            left_out: Self::default(),
+            reasons: Vec::new(),
+        };
         // Removals come first, to make room for what is added. What is gone already is as wanted.
         for name in &self.removed_services {
-            config.services.remove(name);
+            applied.config.services.remove(name);
         }
         for name in &self.removed_backends {
-            if let Some(service) = config.services.get_mut(&name.service) {
-                service.backends.remove(&name.backend);
+            match applied.config.services.get_mut(&name.service) {
+                Some(service) => drop(service.backends.remove(&name.backend)),
+                // The service may come back, with this backend.
+                None => drop(applied.left_out.removed_backends.insert(name.clone())),
             }
         }
-        let mut step = |what: String, change: Result<Change, Refusal>| match change
-            .and_then(|change| change::apply(&config, &change))
-        {
-            Ok(changed) => config = changed,
-            Err(refusal) => left_out.push(format!("{what} was left out: {refusal}")),
-        };
         for (name, check) in &self.changed_checks {
             let patch = ServicePatch {
                 check: Some(check.clone()),
             };
-            step(
-                format!("the check of service {name}"),
-                change::set_service(name.as_str(), &patch),
-            );
+            let change = change::set_service(name.as_str(), &patch);
+            if !applied.step(format!("the check of service {name}"), change) {
+                let left_out = &mut applied.left_out.changed_checks;
+                left_out.insert(name.clone(), check.clone());
+            }
         }
         for (name, patch) in &self.changed_backends {
-            step(
-                format!("the change of backend {name}"),
-                change::set_backend(name.service.as_str(), name.backend.as_str(), patch),
-            );
+            let (service, backend) = (name.service.as_str(), name.backend.as_str());
+            let change = change::set_backend(service, backend, patch);
+            if !applied.step(format!("the change of backend {name}"), change) {
+                let left_out = &mut applied.left_out.changed_backends;
+                left_out.insert(name.clone(), patch.clone());
+            }
         }
         for (name, service) in &self.added_services {
-            let new = NewService {
-                name: name.to_string(),
-                vip: service.vip.clone(),
-                slots: Some(service.slots),
-                check: Some(service.check.clone()),
-            };
-            step(format!("service {name}"), change::add_service(&new));
+            if !applied.step(format!("service {name}"), service.change(name)) {
+                let left_out = &mut applied.left_out.added_services;
+                left_out.insert(name.clone(), service.clone());
+            }
         }
         for (name, backend) in &self.added_backends {
-            let new = NewBackend {
-                name: name.backend.to_string(),
-                address: backend.address.clone(),
-                weight: Some(backend.weight),
-            };
-            let change =
-                change::add_backend(name.service.as_str(), &new).map(|change| match change {
-                    Change::AddBackend(name, mut wanted) => {
-                        wanted.admin = backend.admin;
-                        Change::AddBackend(name, wanted)
-                    }
-                    other => other,
-                });
-            step(format!("backend {name}"), change);
+            if !applied.step(format!("backend {name}"), backend.change(name)) {
+                let left_out = &mut applied.left_out.added_backends;
+                left_out.insert(name.clone(), backend.clone());
+            }
         }
-        (config, left_out)
+        applied
+    }
+
+    /// This, and what was left out of an earlier one where this says nothing else.
+    #[must_use]
+    pub fn with(mut self, left_out: &Self) -> Self {
+        fn extend<K: Ord + Clone, V: Clone>(map: &mut BTreeMap<K, V>, more: &BTreeMap<K, V>) {
+            for (key, value) in more {
+                map.entry(key.clone()).or_insert_with(|| value.clone());
+            }
+        }
+        let Self {
+            removed_services,
+            removed_backends,
+            changed_checks,
+            changed_backends,
+            added_services,
+            added_backends,
+        } = left_out;
+        self.removed_services
+            .extend(removed_services.iter().cloned());
+        self.removed_backends
+            .extend(removed_backends.iter().cloned());
+        extend(&mut self.changed_checks, changed_checks);
+        extend(&mut self.changed_backends, changed_backends);
+        extend(&mut self.added_services, added_services);
+        extend(&mut self.added_backends, added_backends);
+        self
+    }
+
+    /// What it does, a line for each change.
+    #[must_use]
+    pub fn lines(&self) -> Vec<String> {
+        let mut lines = Vec::new();
+        lines.extend(
+            self.removed_services
+                .iter()
+                .map(|name| format!("service {name}: removed")),
+        );
+        lines.extend(
+            self.removed_backends
+                .iter()
+                .map(|name| format!("backend {name}: removed")),
+        );
+        lines.extend(
+            self.changed_checks
+                .keys()
+                .map(|name| format!("service {name}: another check")),
+        );
+        for (name, patch) in &self.changed_backends {
+            let weight = patch.weight.map(|weight| format!("weight {weight}"));
+            let what: Vec<String> = weight.into_iter().chain(patch.admin.clone()).collect();
+            lines.push(format!("backend {name}: {}", what.join(", ")));
+        }
+        for (name, service) in &self.added_services {
+            lines.push(format!("service {name}: added, {}", service.vip));
+        }
+        for (name, backend) in &self.added_backends {
+            let AddedBackend {
+                address,
+                weight,
+                admin,
+            } = backend;
+            lines.push(format!(
+                "backend {name}: added, {address}, weight {weight}, {admin}"
+            ));
+        }
+        lines
+    }
+}
+
+/// What came of applying an overlay.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Applied {
+    /// The configuration with all that fits.
+    pub config: Config,
+    /// What does not fit.
+    pub left_out: Overlay,
+    /// Why not, in words. Removing what is not there needs none.
+    pub reasons: Vec<String>,
+}
+
+impl Applied {
+    fn step(&mut self, what: String, change: Result<Change, Refusal>) -> bool {
+        match change.and_then(|change| change::apply(&self.config, &change)) {
+            Ok(config) => {
+                self.config = config;
+                true
+            }
+            Err(refusal) => {
+                self.reasons.push(format!("{what} is left out: {refusal}"));
+                false
+            }
+        }
+    }
+}
+
+impl AddedService {
+    fn change(&self, name: &Name) -> Result<Change, Refusal> {
+        change::add_service(&NewService {
+            name: name.to_string(),
+            vip: self.vip.clone(),
+            slots: Some(self.slots),
+            check: Some(self.check.clone()),
+        })
+    }
+}
+
+impl AddedBackend {
+    fn change(&self, name: &BackendRef) -> Result<Change, Refusal> {
+        let new = NewBackend {
+            name: name.backend.to_string(),
+            address: self.address.clone(),
+            weight: Some(self.weight),
+        };
+        let mut change = change::add_backend(name.service.as_str(), &new)?;
+        if let Change::AddBackend(_, backend) = &mut change {
+            backend.admin = self.admin;
+        }
+        Ok(change)
     }
 }
 

@@ -3,6 +3,7 @@
 use super::*;
 use crate::api::types::{BackendPatch, NewBackend, NewService};
 use crate::config::Refusal;
+use crate::state::changes;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddrV4};
@@ -285,29 +286,33 @@ fn the_overlay_tells_what_no_longer_fits() {
     let overlay = Overlay::between(&base, &running);
     let without = change::remove_backend("www", "web1", false).unwrap();
     let edited = change::apply(&base, &without).unwrap();
-    let (config, left_out) = overlay.apply(&edited);
-    assert_eq!(config, edited);
-    assert_eq!(left_out.len(), 1);
-    assert!(left_out[0].contains("www/web1"), "{left_out:?}");
+    let applied = overlay.apply(&edited);
+    assert_eq!(applied.config, edited);
+    assert_eq!(applied.reasons.len(), 1);
+    assert!(applied.reasons[0].contains("www/web1"), "{applied:?}");
+    // It is kept, and applies again when the file has the backend again.
+    let kept = Overlay::between(&edited, &applied.config).with(&applied.left_out);
+    assert_eq!(kept, overlay);
+    assert_eq!(kept.apply(&base).config, running);
 }
 
 #[test]
 fn the_store_keeps_the_overlay() {
     let directory = tempfile::tempdir().unwrap();
     let state_dir = directory.path().join("state");
-    assert_eq!(store::load(&state_dir).unwrap(), None);
+    assert_eq!(changes::load(&state_dir).unwrap(), None);
     let base = full();
     let change = change::remove_service("mail").unwrap();
     let overlay = Overlay::between(&base, &change::apply(&base, &change).unwrap());
-    let kept = store::Kept {
+    let kept = changes::Kept {
         revision: 7,
         overlay,
     };
-    store::save(&state_dir, &kept).unwrap();
-    assert_eq!(store::load(&state_dir).unwrap(), Some(kept));
+    changes::save(&state_dir, &kept).unwrap();
+    assert_eq!(changes::load(&state_dir).unwrap(), Some(kept));
     assert_eq!(std::fs::read_dir(&state_dir).unwrap().count(), 1);
     std::fs::write(state_dir.join("changes.json"), "{").unwrap();
-    let error = format!("{:#}", store::load(&state_dir).unwrap_err());
+    let error = format!("{:#}", changes::load(&state_dir).unwrap_err());
     assert!(error.contains("damaged"), "{error}");
 }
 
@@ -373,7 +378,21 @@ proptest! {
         let kept: Overlay =
             serde_json::from_str(&serde_json::to_string(&overlay).unwrap()).unwrap();
         prop_assert_eq!(&kept, &overlay);
-        prop_assert_eq!(kept.apply(&base), (running.clone(), Vec::new()));
+        let applied = kept.apply(&base);
+        prop_assert_eq!(&applied.config, &running);
+        prop_assert!(applied.reasons.is_empty() && applied.left_out.is_empty());
+        prop_assert_eq!(overlay.lines().is_empty(), overlay.is_empty());
+        // What was left out once is not lost, whatever the file becomes in between.
+        let renamed = Config { services: BTreeMap::new(), ..base.clone() };
+        let without = overlay.apply(&renamed);
+        let kept = Overlay::between(&renamed, &without.config).with(&without.left_out);
+        let again = kept.apply(&base).config;
+        for (name, service) in &running.services {
+            let before = base.services.get(name);
+            if before.is_some_and(|before| before.vip == service.vip) {
+                prop_assert_eq!(again.services.get(name).map(|s| &s.check), Some(&service.check));
+            }
+        }
         prop_assert_eq!(overlay.is_empty(), base == running);
     }
 

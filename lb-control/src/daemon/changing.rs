@@ -1,9 +1,10 @@
 //! Another configuration: by CLI, or from the file.
 
 use super::{Daemon, chain};
-use crate::config::{BackendRef, Change, Config, Overlay, Refusal, change, store};
+use crate::config::{BackendRef, Change, Config, Overlay, Refusal, change};
 use crate::dataplane::Dataplane;
 use crate::desired;
+use crate::state::changes;
 use lb_ebpf::abi::BackendId;
 use std::collections::BTreeSet;
 
@@ -30,12 +31,23 @@ impl<D: Dataplane> Daemon<D> {
             result.map_err(|error| Refusal::Failed(chain(&error)))?;
             return Ok(self.revision);
         }
-        let next = change::apply(&self.running, wanted)?;
+        let next = match wanted {
+            Change::Reset => self.base.clone(),
+            wanted => change::apply(&self.running, wanted)?,
+        };
         // Whatever is refused is refused before anything is kept or done.
         desired::desired_with(&mut self.built, &next, &self.world, &self.tables)
             .map_err(|full| Refusal::Invalid(full.to_string()))?;
-        self.keep(&next, self.revision + 1)
+        let left_out = match wanted {
+            Change::Reset => Overlay::default(),
+            _ => self.left_out.clone(),
+        };
+        self.keep(&next, self.revision + 1, &left_out)
             .map_err(|error| Refusal::Failed(chain(&error)))?;
+        if *wanted == Change::Reset {
+            self.left_out = left_out;
+            self.warnings.clear();
+        }
         if let Change::RemoveBackend {
             backend,
             force: true,
@@ -65,36 +77,53 @@ impl<D: Dataplane> Daemon<D> {
     }
 
     /// Writes down what must outlive this process.
-    pub(super) fn keep(&self, config: &Config, revision: u64) -> anyhow::Result<()> {
-        let overlay = Overlay::between(&self.base, config);
-        store::save(&self.base.state_dir, &store::Kept { revision, overlay })
+    fn keep(&self, config: &Config, revision: u64, left_out: &Overlay) -> anyhow::Result<()> {
+        let overlay = Overlay::between(&self.base, config).with(left_out);
+        changes::save(&self.base.state_dir, &changes::Kept { revision, overlay })
     }
 
     /// Writes down what runs. Where that fails, it is tried again at each sweep.
     pub(super) fn keep_running(&mut self) {
-        let result = self.keep(&self.running, self.revision);
+        let result = self.keep(&self.running, self.revision, &self.left_out);
         self.unkept = result.err().map(|error| chain(&error));
         if let Some(error) = &self.unkept {
             tracing::error!(error, "what runs is not written down");
         }
     }
 
-    /// Takes another configuration file. Nothing is changed if it does not fit.
-    pub(super) fn reload(&mut self, base: Config) {
-        let (next, misfits) = Overlay::between(&self.base, &self.running).apply(&base);
-        if let Err(full) = desired::desired_with(&mut self.built, &next, &self.world, &self.tables)
-        {
-            tracing::error!(%full, "the new configuration does not fit: kept the old");
-            return;
+    /// Takes the configuration file as it is now. Nothing is changed if it is wrong, or does not
+    /// fit.
+    pub(super) fn read_again(&mut self, file: Result<Config, String>) {
+        let result = file.and_then(|file| self.reload(file));
+        self.refused_file = result.err();
+        if let Some(error) = &self.refused_file {
+            tracing::error!(error, "kept the old configuration");
         }
+    }
+
+    fn reload(&mut self, base: Config) -> Result<(), String> {
+        let overlay = Overlay::between(&self.base, &self.running).with(&self.left_out);
+        let applied = overlay.apply(&base);
+        let next = applied.config;
+        desired::desired_with(&mut self.built, &next, &self.world, &self.tables)
+            .map_err(|full| full.to_string())?;
         let restart = self.base.differs_until_restart(&base);
         if !restart.is_empty() {
             let keys = restart.join(", ");
             tracing::warn!("{keys}: kept as it was until lbd is started again");
         }
-        self.warnings = misfits;
+        for reason in &applied.reasons {
+            tracing::warn!("{reason}");
+        }
+        self.left_out = applied.left_out;
+        self.warnings = applied.reasons;
         self.warnings.extend(restart.iter().map(|key| {
-            format!("{key} in the configuration file differs from what runs: start lbd again")
+            let how = match *key {
+                // Their sizes are those of the maps.
+                "limits" | "bpffs" => "stop lbd, `lbd detach` with the old file, and start it",
+                _ => "start lbd again",
+            };
+            format!("{key} in the configuration file differs from what runs: {how}")
         }));
         self.base.services = base.services;
         self.base.idle_timeout = base.idle_timeout;
@@ -113,6 +142,7 @@ impl<D: Dataplane> Daemon<D> {
             );
         }
         tracing::info!(revision = self.revision, "reloaded the configuration");
+        Ok(())
     }
 
     /// Makes `config` the running one.

@@ -10,7 +10,7 @@ mod tests;
 
 pub use request::{Handle, Request};
 
-use crate::config::{Admin, BackendRef, Config, Name, Refusal, store};
+use crate::config::{Admin, BackendRef, Config, Name, Overlay, Refusal};
 use crate::dataplane::{Attachment, Dataplane, Tables};
 use crate::desired::{self, World, maglev, sweep};
 use crate::proto::health::Panic;
@@ -18,8 +18,9 @@ use crate::proto::next_hop::NextHopEvent;
 use crate::reconcile;
 use crate::shell::health::{Checker, HealthEvent, Target};
 use crate::shell::next_hop::Resolver;
+use crate::state::changes;
 use anyhow::Context as _;
-use lb_ebpf::abi::{BackendId, Slot};
+use lb_ebpf::abi::{BackendId, ServiceId, Slot};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
@@ -41,8 +42,8 @@ pub struct Inputs {
     pub health: mpsc::Receiver<HealthEvent>,
     /// Next hops of backends.
     pub next_hops: mpsc::Receiver<NextHopEvent>,
-    /// A new configuration file.
-    pub reloads: mpsc::Receiver<Config>,
+    /// The configuration file, read again, or what is wrong with it.
+    pub reloads: mpsc::Receiver<Result<Config, String>>,
 }
 
 /// What the daemon knows of its host.
@@ -84,7 +85,11 @@ pub struct Daemon<D> {
     base: Config,
     /// The file, and what was changed by CLI.
     running: Config,
+    /// What was changed by CLI and does not fit the file as it is.
+    left_out: Overlay,
     warnings: Vec<String>,
+    /// Why the file was refused when it was last read.
+    refused_file: Option<String>,
     world: World,
     health: BTreeMap<BackendRef, Health>,
     /// What the tables hold, as far as we know.
@@ -113,8 +118,8 @@ impl<D: Dataplane> Daemon<D> {
         watchers: Watchers,
         secret: [u64; 2],
     ) -> anyhow::Result<Self> {
-        let kept = store::load(&base.state_dir)?.unwrap_or_default();
-        let (running, warnings) = kept.overlay.apply(&base);
+        let kept = changes::load(&base.state_dir)?.unwrap_or_default();
+        let applied = kept.overlay.apply(&base);
         // The file may be another one than before, and no revision ever names two configurations.
         let revision = kept.revision + 1;
         let tables = dataplane.read().context("read what an earlier lbd left")?;
@@ -124,8 +129,10 @@ impl<D: Dataplane> Daemon<D> {
             started: Instant::now(),
             revision,
             base,
-            running,
-            warnings,
+            running: applied.config,
+            left_out: applied.left_out,
+            warnings: applied.reasons,
+            refused_file: None,
             world: World {
                 secret,
                 ..World::default()
@@ -230,7 +237,7 @@ impl<D: Dataplane> Daemon<D> {
                 Some(request) = inputs.requests.recv() => self.answer(request),
                 Some(event) = inputs.health.recv() => self.on_health(event),
                 Some(event) = inputs.next_hops.recv() => self.on_next_hop(event),
-                Some(config) = inputs.reloads.recv() => self.reload(config),
+                Some(file) = inputs.reloads.recv() => self.read_again(file),
                 _ = looks.tick() => self.look_at_host(),
                 () = tokio::time::sleep_until((swept + period).into()) => {
                     self.sweep();
@@ -396,8 +403,30 @@ impl<D: Dataplane> Daemon<D> {
         let named = desired.ids.iter().map(|(name, id)| (*id, name.clone()));
         self.names.extend(named);
         self.ids = desired.ids;
+        // One that came back is not to be cut the next time that it leaves.
+        let wanted: BTreeSet<BackendId> = self.ids.values().copied().collect();
+        self.world.cut.retain(|id| !wanted.contains(id));
         self.world.last_ids = desired.last_ids;
-        self.apply(desired.tables)
+        let before = self.tables.clone();
+        self.apply(desired.tables)?;
+        self.forget_counters(&before)
+    }
+
+    /// Whoever is given the id of a service that was removed, or of its backends, starts at zero.
+    fn forget_counters(&mut self, before: &Tables) -> anyhow::Result<()> {
+        let services = |tables: &Tables| -> BTreeSet<ServiceId> {
+            tables.services.values().map(|service| service.id).collect()
+        };
+        for gone in services(before).difference(&services(&self.tables)) {
+            self.dataplane.forget_retired(*gone)?;
+        }
+        for id in before.backends.keys() {
+            if !self.tables.backends.contains_key(id) {
+                self.dataplane.retire(*id, None)?;
+                self.names.remove(id);
+            }
+        }
+        Ok(())
     }
 
     /// Writes what differs. After a failure the tables are read again, so that the next attempt

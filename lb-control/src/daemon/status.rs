@@ -2,7 +2,7 @@
 
 use super::Daemon;
 use crate::api::types::{self, Flows, Slots, Stats, Status};
-use crate::config::{Admin, Backend, BackendRef, Check, Name, Probe, Service};
+use crate::config::{Admin, Backend, BackendRef, Check, Name, Overlay, Probe, Service};
 use crate::dataplane::{Dataplane, Error};
 use crate::desired;
 use lb_ebpf::abi::{BackendId, ServiceId, Slot, SlotState, Tracking, Traffic};
@@ -24,6 +24,7 @@ impl<D: Dataplane> Daemon<D> {
             alarms: self.alarms(&services),
             interfaces: self.host.attachments.iter().map(interface).collect(),
             services,
+            changes: Overlay::between(&self.base, &self.running).lines(),
             flows: Flows {
                 recorded: self.recorded.values().sum(),
                 capacity: u64::from(self.running.limits.flows),
@@ -33,9 +34,12 @@ impl<D: Dataplane> Daemon<D> {
 
     fn alarms(&self, services: &[types::Service]) -> Vec<String> {
         let mut alarms: Vec<String> = self.failure.iter().cloned().collect();
+        let refused = self.refused_file.iter();
+        alarms.extend(refused.map(|error| format!("the configuration file is refused: {error}")));
         alarms.extend(self.warnings.iter().cloned());
         alarms.extend(self.unkept.iter().cloned());
         alarms.extend(self.host.alarms.iter().cloned());
+        alarms.extend(self.strangers());
         for service in self.world.panics.keys() {
             alarms.push(format!(
                 "{service}: no backend is up; those that failed last go on"
@@ -52,6 +56,20 @@ impl<D: Dataplane> Daemon<D> {
             alarms.push(format!("{}: no backend takes connections", service.name));
         }
         alarms
+    }
+
+    /// Backends that are reached by an interface whose answers the program does not see.
+    fn strangers(&self) -> impl Iterator<Item = String> {
+        let attached: Vec<u32> = self.host.attachments.iter().map(|it| it.ifindex).collect();
+        let hops = self.world.next_hops.iter();
+        hops.filter(move |(_, hop)| !attached.is_empty() && !attached.contains(&hop.ifindex))
+            .map(|(address, hop)| {
+                let ifindex = hop.ifindex;
+                let name = nix::net::if_::if_indextoname(ifindex);
+                let name =
+                    name.map_or_else(|_| ifindex.to_string(), |it| it.to_string_lossy().into());
+                format!("{address} is reached by {name}, which is not among the interfaces")
+            })
     }
 
     fn service(&self, name: &Name, service: &Service) -> types::Service {

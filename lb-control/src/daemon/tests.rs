@@ -6,7 +6,7 @@ use crate::config;
 use crate::config::{Change, change};
 use crate::dataplane::Memory;
 use crate::proto::next_hop::NextHop;
-use lb_ebpf::abi::{Slot, SlotState};
+use lb_ebpf::abi::{Slot, SlotState, Tracking, Traffic};
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::path::Path;
 use tempfile::TempDir;
@@ -191,7 +191,7 @@ async fn a_change_whose_writing_fails_is_kept_and_made_good() {
     daemon.sweep();
     assert_eq!((owned(&daemon, 1), owned(&daemon, 2)), (0, 251));
     assert_eq!(daemon.status().alarms, Vec::<String>::new());
-    let kept = store::load(directory.path()).unwrap().unwrap();
+    let kept = changes::load(directory.path()).unwrap().unwrap();
     assert_eq!(kept.revision, daemon.revision);
 }
 
@@ -250,7 +250,7 @@ async fn time_begins_anew_for_a_slot_that_was_at_rest_meanwhile() {
 async fn a_reload_keeps_what_was_changed_by_cli() {
     let (directory, mut daemon) = serving(&[1, 2]);
     daemon.change(&drain(1), None).unwrap();
-    daemon.reload(file(directory.path(), &[1, 2, 3]));
+    daemon.read_again(Ok(file(directory.path(), &[1, 2, 3])));
     checked(&mut daemon, &[3], true);
     assert_eq!(owned(&daemon, 1), 0);
     assert!(owned(&daemon, 3) > 0);
@@ -259,7 +259,7 @@ async fn a_reload_keeps_what_was_changed_by_cli() {
     // The file no longer has what was changed; and it asks for what only a start can do.
     let mut other = file(directory.path(), &[2, 3]);
     other.interfaces = vec!["eth1".to_owned()];
-    daemon.reload(other);
+    daemon.read_again(Ok(other));
     let alarms = daemon.status().alarms.join("\n");
     assert!(alarms.contains("www/web1"), "{alarms}");
     assert!(alarms.contains("interfaces"), "{alarms}");
@@ -281,4 +281,108 @@ async fn a_removed_backend_keeps_its_name_until_it_is_gone() {
     daemon.change(&removal(true), None).unwrap();
     daemon.sweep();
     assert_eq!(daemon.status().services[0].backends.len(), 1);
+}
+
+#[tokio::test]
+async fn one_that_was_cut_and_came_back_leaves_in_peace() {
+    let (_directory, mut daemon) = serving(&[1, 2]);
+    let remove = |force| change::remove_backend("www", "web1", force).unwrap();
+    let new = NewBackend {
+        name: "web1".to_owned(),
+        address: "10.0.2.1:80".to_owned(),
+        weight: None,
+    };
+    daemon.change(&remove(true), None).unwrap();
+    daemon
+        .change(&change::add_backend("www", &new).unwrap(), None)
+        .unwrap();
+    checked(&mut daemon, &[1], true);
+    assert!(owned(&daemon, 1) > 0);
+    let before = unrecorded(&daemon);
+    daemon.change(&remove(false), None).unwrap();
+    assert!(unrecorded(&daemon) == before, "its connections were cut");
+}
+
+#[tokio::test]
+async fn whoever_gets_an_id_again_starts_at_zero() {
+    let (_directory, mut daemon) = serving(&[1]);
+    let id = daemon.ids[&named(1)];
+    let counted = Traffic {
+        connections: 7,
+        ..Traffic::default()
+    };
+    daemon.dataplane.traffic.insert(id, counted);
+    let gone = change::remove_service("www").unwrap();
+    daemon.change(&gone, None).unwrap();
+    assert_eq!(daemon.dataplane.traffic(id).unwrap(), Traffic::default());
+}
+
+/// What a backend counted stays with its service when it goes, and ids are used again late.
+#[tokio::test]
+async fn counters_of_a_backend_that_left_stay_with_the_service() {
+    let (_directory, mut daemon) = serving(&[1, 2]);
+    let id = daemon.ids[&named(1)];
+    let counted = Traffic {
+        connections: 7,
+        ..Traffic::default()
+    };
+    daemon.dataplane.traffic.insert(id, counted);
+    let gone = change::remove_backend("www", "web1", true).unwrap();
+    daemon.change(&gone, None).unwrap();
+    daemon.sweep();
+    assert!(
+        !daemon.tables.backends.contains_key(&id),
+        "it is still there"
+    );
+    assert_eq!(daemon.stats().unwrap().services["www"].connections, 7);
+    let new = NewBackend {
+        name: "web3".to_owned(),
+        address: "10.0.2.3:80".to_owned(),
+        weight: None,
+    };
+    let new = change::add_backend("www", &new).unwrap();
+    daemon.change(&new, None).unwrap();
+    assert_ne!(daemon.ids[&named(3)], id, "used again at once");
+}
+
+#[tokio::test]
+async fn flows_that_are_refused_are_an_alarm_while_it_lasts() {
+    let (_directory, mut daemon) = serving(&[1]);
+    daemon.dataplane.tracking[Tracking::RefusedFull as usize] = 5;
+    daemon.sweep();
+    let alarms = daemon.status().alarms.join("\n");
+    assert!(alarms.contains("not recorded"), "{alarms}");
+    daemon.sweep();
+    assert!(daemon.status().alarms.is_empty());
+}
+
+/// The name of the service is changed in the file, and changed back.
+#[tokio::test]
+async fn what_does_not_fit_the_file_is_kept_until_it_does() {
+    let (directory, mut daemon) = serving(&[1, 2]);
+    daemon.change(&drain(1), None).unwrap();
+    let right = file(directory.path(), &[1, 2]);
+    let mut renamed = right.clone();
+    let www = renamed.services.remove(&named(1).service).unwrap();
+    renamed.services.insert("web".parse().unwrap(), www);
+    daemon.read_again(Ok(renamed));
+    assert!(daemon.status().alarms.join("\n").contains("left out"));
+    daemon.read_again(Ok(right));
+    assert_eq!(daemon.status().changes, ["backend www/web1: drain"]);
+    let kept = changes::load(directory.path()).unwrap().unwrap();
+    assert_eq!(kept.overlay.lines(), ["backend www/web1: drain"]);
+
+    daemon.change(&Change::Reset, None).unwrap();
+    assert_eq!(daemon.status().changes, Vec::<String>::new());
+    let kept = changes::load(directory.path()).unwrap().unwrap();
+    assert!(kept.overlay.is_empty());
+}
+
+#[tokio::test]
+async fn a_file_that_is_refused_is_an_alarm_until_it_is_right() {
+    let (directory, mut daemon) = serving(&[1]);
+    daemon.read_again(Err("lbd.toml:1:1: wrong".to_owned()));
+    assert!(daemon.status().alarms[0].contains("lbd.toml:1:1"));
+    daemon.read_again(Ok(file(directory.path(), &[1])));
+    assert!(daemon.status().alarms.is_empty());
 }

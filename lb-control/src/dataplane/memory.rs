@@ -20,6 +20,8 @@ pub struct Memory {
     /// What the backends have counted.
     pub traffic: BTreeMap<BackendId, Traffic>,
     retired: BTreeMap<ServiceId, Traffic>,
+    /// What the flow table counted, in the order of `Tracking::ALL`.
+    pub tracking: [u64; Tracking::ALL.len()],
     /// How many more writes succeed before one fails, if one is to fail.
     pub writes_until_failure: Option<u32>,
 }
@@ -129,6 +131,6 @@ impl Dataplane for Memory {
     }
 
     fn tracking(&self) -> Result<Vec<u64>, Error> {
-        Ok(vec![0; Tracking::ALL.len()])
+        Ok(self.tracking.to_vec())
     }
 }

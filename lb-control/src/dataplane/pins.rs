@@ -10,9 +10,13 @@ use lb_ebpf::abi;
 use nix::mount::{MsFlags, mount};
 use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
 use std::fmt;
-use std::fs;
+use std::fs::{self, DirBuilder, Permissions};
 use std::io;
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
+
+/// The beginning of the names of directories of links.
+const LINKS: &str = "links-";
 
 /// Where everything is pinned.
 #[derive(Clone, Debug)]
@@ -41,7 +45,7 @@ impl Pins {
     }
 
     fn links(&self, mode: Mode) -> PathBuf {
-        self.root.join(format!("links-{mode}"))
+        self.root.join(format!("{LINKS}{mode}"))
     }
 
     /// A link's pin tells how it is attached by the directory that it is in.
@@ -69,9 +73,11 @@ impl Pins {
     pub fn lock(&self) -> Result<Lock, Error> {
         self.create()?;
         let action = || format!("lock {}", self.root.display());
-        let root = fs::File::open(&self.root).map_err(|error| Error::new(action(), error))?;
-        match root.try_lock() {
-            Ok(()) => Ok(Lock { _root: root }),
+        // Not the root, which others may be able to open, and to lock.
+        let ours = self.links(Mode::Native);
+        let ours = fs::File::open(ours).map_err(|error| Error::new(action(), error))?;
+        match ours.try_lock() {
+            Ok(()) => Ok(Lock { _directory: ours }),
             Err(fs::TryLockError::WouldBlock) => Err(Error::new(
                 action(),
                 "another lbd runs with what is pinned there: stop it first",
@@ -80,19 +86,18 @@ impl Pins {
         }
     }
 
-    /// The directories of this and of other versions, and of the links; nobody else's.
+    /// The directories of this and of other versions, and of the links; nobody else's, and nothing
+    /// that only looks like one.
     fn directories(&self) -> impl Iterator<Item = PathBuf> {
-        let is_version = |name: &str| {
-            name.strip_prefix('v')
-                .is_some_and(|number| number.parse::<u32>().is_ok())
+        let is_ours = |name: &str| {
+            let version = name.strip_prefix('v');
+            version.is_some_and(|number| number.parse::<u32>().is_ok()) || name.starts_with(LINKS)
         };
         let entries = fs::read_dir(&self.root).into_iter().flatten().flatten();
-        let versions = entries
-            .filter(move |entry| entry.file_name().to_str().is_some_and(is_version))
-            .map(|entry| entry.path());
-        versions
-            .chain(Mode::ALL.map(|mode| self.links(mode)))
-            .filter(|path| path.is_dir())
+        entries
+            .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
+            .filter(move |entry| entry.file_name().to_str().is_some_and(is_ours))
+            .map(|entry| entry.path())
     }
 
     /// Whether anything may be pinned.
@@ -133,33 +138,50 @@ impl Pins {
                 USUAL,
                 Some("bpf"),
                 MsFlags::empty(),
-                None::<&str>,
+                Some("mode=0700"),
             )
             .map_err(|error| Error::new(format!("mount a BPF file system on {USUAL}"), error))?;
         }
         if !on_bpffs(&self.root) {
-            let advice = format!("mount -t bpf bpf {}", self.root.display());
+            let advice = format!("mount -t bpf -o mode=0700 bpf {}", self.root.display());
             return Err(Error::new(
                 format!("pin maps in {}", self.root.display()),
                 format!("it is not on a BPF file system; `{advice}` makes it one"),
             ));
         }
+        let fail = |path: &Path, error| Error::new(format!("create {}", path.display()), error);
+        create_private(&self.root).map_err(|error| fail(&self.root, error))?;
         for directory in [
             self.maps(),
             self.links(Mode::Native),
             self.links(Mode::Generic),
         ] {
-            fs::create_dir_all(&directory)
-                .map_err(|error| Error::new(format!("create {}", directory.display()), error))?;
+            create_private(&directory)
+                .and_then(|()| fs::set_permissions(&directory, Permissions::from_mode(0o700)))
+                .map_err(|error| fail(&directory, error))?;
         }
         Ok(())
     }
 }
 
+/// Makes a directory of our own; one that is there must be ours. Whoever can write where maps and
+/// links are pinned decides about all traffic.
+fn create_private(path: &Path) -> io::Result<()> {
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(path);
+    // Without following a link that somebody put there.
+    let metadata = fs::symlink_metadata(path).or_else(|error| made.and(Err(error)))?;
+    if metadata.is_dir() && metadata.uid() == nix::unistd::geteuid().as_raw() {
+        return Ok(());
+    }
+    Err(io::Error::other(
+        "it is there, and is no directory of ours: remove it, or set bpffs to another",
+    ))
+}
+
 /// Held by whoever may change what is pinned. The kernel drops it with the process.
 #[derive(Debug)]
 pub struct Lock {
-    _root: fs::File,
+    _directory: fs::File,
 }
 
 /// How the program is attached to an interface.
@@ -181,5 +203,48 @@ impl fmt::Display for Mode {
             Self::Native => "native",
             Self::Generic => "generic",
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Mode, Pins, create_private};
+    use std::fs;
+    use std::os::unix::fs::{PermissionsExt as _, symlink};
+
+    #[test]
+    fn only_our_own_directories_are_removed() {
+        let root = tempfile::tempdir().unwrap();
+        let other = tempfile::tempdir().unwrap();
+        fs::write(other.path().join("precious"), "").unwrap();
+        symlink(other.path(), root.path().join("v9")).unwrap();
+        let pins = Pins::new(root.path());
+        for name in ["v1", "v12", "links-native", "vault", "other"] {
+            fs::create_dir(root.path().join(name)).unwrap();
+            fs::write(root.path().join(name).join("pin"), "").unwrap();
+        }
+        pins.remove().unwrap();
+        let mut left: Vec<_> = fs::read_dir(root.path())
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        left.sort();
+        assert_eq!(left, ["other", "v9", "vault"]);
+        assert!(other.path().join("precious").exists());
+    }
+
+    #[test]
+    fn what_somebody_put_there_is_refused() {
+        let root = tempfile::tempdir().unwrap();
+        let other = tempfile::tempdir().unwrap();
+        symlink(other.path(), root.path().join("link")).unwrap();
+        assert!(create_private(&root.path().join("link")).is_err());
+        fs::write(root.path().join("file"), "").unwrap();
+        assert!(create_private(&root.path().join("file")).is_err());
+        let new = Pins::new(root.path()).links(Mode::Native);
+        create_private(&new).unwrap();
+        create_private(&new).unwrap();
+        let mode = fs::metadata(new).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o700);
     }
 }

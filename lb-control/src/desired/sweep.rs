@@ -138,16 +138,16 @@ fn rest(
     has_foreign: impl Fn() -> bool,
     is_alive: impl Fn(BackendId) -> bool,
 ) -> Slot {
+    let rested = since.is_some_and(|since| now_ms.wrapping_sub(since) > idle_ms);
     match slot.state() {
-        // Nobody's, kept for recorded connections of which there are none left.
+        // Nobody's, kept for connections of which there are none left: those of a living owner
+        // are all recorded by now, a dead one's are lost.
         SlotState::Dirty {
             current: 0,
             previous,
-        } if !is_alive(previous) && !has_foreign() => Slot::EMPTY,
-        SlotState::Dirty { .. } => match since {
-            Some(since) if now_ms.wrapping_sub(since) > idle_ms => slots::settle(slot),
-            _ => slot,
-        },
+        } if (rested || !is_alive(previous)) && !has_foreign() => Slot::EMPTY,
+        SlotState::Dirty { .. } if rested => slots::settle(slot),
+        SlotState::Dirty { .. } => slot,
         SlotState::Settled(_) if !has_foreign() => slots::clean(slot),
         SlotState::Empty | SlotState::Clean(_) | SlotState::Settled(_) => slot,
     }

@@ -3,4 +3,3 @@
 pub mod health;
 pub mod host;
 pub mod next_hop;
-pub mod secret;

@@ -124,9 +124,11 @@ fn a_dirty_slot_settles_after_the_idle_time() {
     // One step at a time: nothing is clean before another look at the flows.
     let (with, without) = slots_after(slot(B, A), &flows, IDLE_MS + 1);
     assert_eq!((with, without), (slot(B, 0), slot(B, 0)));
-    // Nobody could take over what is not recorded.
-    let (_, drained) = slots_after(slot(0, A), &[], IDLE_MS + 1);
-    assert_eq!(drained, slot(0, A));
+    // Nobody takes over: what is recorded stays where it is, and the rest is no more.
+    let (with, without) = slots_after(slot(0, A), &flows, IDLE_MS);
+    assert_eq!((with, without), (slot(0, A), slot(0, A)));
+    let (with, without) = slots_after(slot(0, A), &flows, IDLE_MS + 1);
+    assert_eq!((with, without), (slot(0, A), Slot::EMPTY));
 }
 
 #[test]

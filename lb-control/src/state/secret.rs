@@ -1,14 +1,15 @@
 //! The secret that the services' hash keys are made from.
 
 use anyhow::Context as _;
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::fs::{self, File};
+use std::io::{self, Read as _};
 use std::path::Path;
+
+const FILE: &str = "secret";
 
 /// The host's secret: made at random when it is asked for the first time, then kept.
 pub fn load_or_create(state_dir: &Path) -> anyhow::Result<[u64; 2]> {
-    let path = state_dir.join("secret");
+    let path = state_dir.join(FILE);
     match fs::read(&path) {
         Ok(bytes) => parse(&bytes).with_context(|| {
             format!(
@@ -16,9 +17,7 @@ pub fn load_or_create(state_dir: &Path) -> anyhow::Result<[u64; 2]> {
                 path.display()
             )
         }),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            create(&path).with_context(|| format!("create {}", path.display()))
-        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => create(state_dir),
         Err(error) => Err(error).with_context(|| format!("read {}", path.display())),
     }
 }
@@ -28,18 +27,9 @@ fn parse(bytes: &[u8]) -> Option<[u64; 2]> {
     Some(bytemuck::cast(halves))
 }
 
-fn create(path: &Path) -> anyhow::Result<[u64; 2]> {
-    if let Some(directory) = path.parent() {
-        fs::create_dir_all(directory)?;
-    }
+fn create(state_dir: &Path) -> anyhow::Result<[u64; 2]> {
     let mut bytes = [0u8; 16];
     File::open("/dev/urandom")?.read_exact(&mut bytes)?;
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path)?;
-    file.write_all(&bytes)?;
-    file.sync_all()?;
+    super::replace(state_dir, FILE, &bytes)?;
     Ok(bytemuck::cast(bytes))
 }
