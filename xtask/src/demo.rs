@@ -11,6 +11,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use kit::lab::{Lab, Programs};
 use kit::layout::{VIP, web_name};
 use kit::{interrupt, wait};
+use std::process;
 
 use crate::lab;
 use load::Load;
@@ -37,6 +38,9 @@ pub(crate) struct Args {
     name: String,
 }
 
+/// The number of the signal; shells add it to 128.
+const SIGINT: i32 = 2;
+
 pub(crate) fn run(args: Args) -> Result<()> {
     lab::ensure_free(&args.name)?;
     let programs = lab::programs()?;
@@ -45,10 +49,10 @@ pub(crate) fn run(args: Args) -> Result<()> {
     let report = Report::new((1..=WEBS).map(web_name).collect());
 
     let shown = show(&args, programs, &report);
-    // The lab is gone by now; an interruption is the user's wish, not a failure.
+    // The lab is gone by now; an interruption is the user's wish, not an error to explain.
     if shown.is_err() && interrupt::arrived() {
         println!("\ninterrupted; the lab is removed");
-        return Ok(());
+        process::exit(128 + SIGINT);
     }
     shown
 }
@@ -64,7 +68,7 @@ fn show(args: &Args, programs: Programs, report: &Report) -> Result<()> {
     story(&mut lab, report, Duration::from_secs(args.seconds))?;
     println!();
     if args.keep {
-        lab::explain(&lab);
+        lab::print(&lab::explain(&lab))?;
         lab.keep();
     }
     Ok(())

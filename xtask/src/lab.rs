@@ -1,6 +1,7 @@
 //! `cargo xtask lab`: the laboratory network by hand.
 
 use std::fs;
+use std::io::{self, Write as _};
 use std::os::unix::process::CommandExt as _;
 
 use anyhow::{Context as _, Result, ensure};
@@ -17,7 +18,7 @@ pub(crate) struct Args {
     #[command(subcommand)]
     action: Action,
 
-    /// Which lab
+    /// Which lab, except for status, which lists all
     #[arg(long, default_value = "headgate", global = true)]
     name: String,
 }
@@ -27,7 +28,7 @@ enum Action {
     /// Create the lab and start everything in it
     Up {
         /// How many web servers
-        #[arg(long, default_value_t = 3)]
+        #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=200))]
         webs: u8,
     },
     /// End everything in the lab and remove it
@@ -76,13 +77,21 @@ fn up(name: &str, webs: u8) -> Result<()> {
     let mut lab = Lab::builder(programs).name(name).webs(webs).build()?;
     lab.start_webs()?;
     lab.start_lbd()?;
-    explain(&lab);
+    let text = explain(&lab);
     lab.keep();
-    Ok(())
+    print(&text)
+}
+
+/// Writes to standard output. `println!` would panic where nobody reads any further.
+pub(crate) fn print(text: &str) -> Result<()> {
+    match io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
+        _ => Ok(()),
+    }
 }
 
 /// How to explore a lab that is left running.
-pub(crate) fn explain(lab: &Lab) {
+pub(crate) fn explain(lab: &Lab) -> String {
     let layout = lab.layout();
     let name = layout.name();
     let lbctl = format!(
@@ -90,7 +99,7 @@ pub(crate) fn explain(lab: &Lab) {
         lab.programs().lbctl.display(),
         layout.socket().display()
     );
-    println!(
+    format!(
         "The lab {name} is up. To look around:\n\
          \n  {lbctl} status\
          \n  {lbctl} backend list\
@@ -99,23 +108,29 @@ pub(crate) fn explain(lab: &Lab) {
          \n  cargo xtask lab exec --name {name} lb -- ip -brief address\
          \n  cargo xtask lab status\
          \n\nLogs are in {}. To remove it:\n\
-         \n  cargo xtask lab down --name {name}",
+         \n  cargo xtask lab down --name {name}\n",
         layout.run_dir().display(),
-    );
+    )
 }
 
 fn status() -> Result<()> {
     let labs = Lab::all()?;
+    let mut text = String::new();
     if labs.is_empty() {
-        println!("no labs; `cargo xtask lab up` makes one");
+        text.push_str("no labs; `cargo xtask lab up` makes one\n");
     }
     for layout in labs {
-        println!("{}  {}", layout.name(), layout.run_dir().display());
+        text.push_str(&format!(
+            "{}  {}\n",
+            layout.name(),
+            layout.run_dir().display()
+        ));
         for host in layout.hosts() {
-            println!("  {host:<8} {}", running(&layout.namespace(&host))?);
+            let running = running(&layout.namespace(&host))?;
+            text.push_str(&format!("  {host:<8} {running}\n"));
         }
     }
-    Ok(())
+    print(&text)
 }
 
 /// What runs in a namespace, in a line.

@@ -141,11 +141,16 @@ fn read(text: &str) -> Result<Config, Fault> {
     Ok(config)
 }
 
-/// Adds a suggestion to what the TOML parser says of an unknown key.
+/// Says what the TOML parser says in the words of this file, with a suggestion for an unknown key.
 fn explain(message: &str) -> String {
     let message = message.trim_end();
+    if let Some(field) = message.strip_prefix("missing field `") {
+        return format!("the key {} is missing", field.trim_end_matches('`'));
+    }
     let Some(rest) = message.strip_prefix("unknown field `") else {
-        return message.to_owned();
+        return message
+            .replace("expected i64", "expected a whole number")
+            .replace("expected a sequence", "expected a list, as [\"eth0\"]");
     };
     let mut quoted = rest.split('`');
     let unknown = quoted.next().unwrap_or("");

@@ -44,7 +44,7 @@ pub(super) fn address(text: &str, what: &str, example: &str) -> Result<SocketAdd
             ));
         }
         Err(_) if text.parse::<Ipv4Addr>().is_ok() => {
-            return Err(format!("{text:?} has no port: write it as {example}"));
+            return Err(format!("{text:?} has no port: write it as {text}:8080"));
         }
         Err(_) => {
             let port = text.rsplit_once(':').map_or("", |(_, port)| port);
