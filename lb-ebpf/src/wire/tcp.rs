@@ -42,18 +42,12 @@ impl Tcp<'_> {
         (self.0[Self::DATA_OFFSET] >> 4) as usize * 4
     }
 
-    /// Whether the segment opens a connection: SYN without ACK.
+    /// Whether the segment opens a connection: SYN without ACK, and without RST or FIN, with which
+    /// it would open none (RFC 9293, section 3.10.7.2).
     #[inline(always)]
     #[must_use]
-    pub fn is_syn(&self) -> bool {
-        self.0[Self::FLAGS] & (Self::SYN | Self::ACK) == Self::SYN
-    }
-
-    /// Whether the segment ends its direction of a connection: FIN or RST.
-    #[inline(always)]
-    #[must_use]
-    pub fn closes(&self) -> bool {
-        self.0[Self::FLAGS] & (Self::FIN | Self::RST) != 0
+    pub fn opens(&self) -> bool {
+        self.0[Self::FLAGS] & (Self::SYN | Self::ACK | Self::RST | Self::FIN) == Self::SYN
     }
 
     /// Gives the segment another source port. `delta` is what changed in the pseudo-header.

@@ -7,7 +7,7 @@ use crate::world::{
     ONE_ARM_AT, ONE_ARM_MAC, OURSELVES, SERVERS, SERVERS_MAC, VIP, WEB1, WEB1_AT, WEB1_MAC, WEB2,
     WEB2_AT, WEB2_MAC,
 };
-use lb_ebpf::abi::FlowPhase::{Closing, Open, Opening};
+use lb_ebpf::abi::FlowPhase::{Open, Opening};
 use lb_ebpf::abi::Tracking::{self, Hit, Miss, RefusedFull, RefusedRate};
 use lb_ebpf::abi::{BackendId, FlowPhase, Slot, Traffic};
 use lb_ebpf::reason::Reason;
@@ -461,7 +461,10 @@ fn tracked() -> Vec<Case> {
     };
     let (syn, data) = (syn(), data());
     let new = &[Miss, Tracking::Recorded];
-    let again = &[Hit, Tracking::Recorded];
+    let syn_and = |flag| Packet {
+        flags: SYN | flag,
+        ..Packet::new(CLIENT, VIP)
+    };
     vec![
         case("dirty: a SYN goes to the new owner", &syn)
             .slot(DIRTY)
@@ -476,7 +479,7 @@ fn tracked() -> Vec<Case> {
         case("dirty: an unknown end goes to the old owner", &end)
             .slot(DIRTY)
             .goes_to_web1(&end)
-            .records(WEB1, Closing)
+            .records(WEB1, Open)
             .tracks(new),
         case("dirty: a known SYN is a retransmission", &syn)
             .slot(DIRTY)
@@ -491,10 +494,24 @@ fn tracked() -> Vec<Case> {
             .tracks(&[Hit]),
         case("dirty: a known end", &end)
             .slot(DIRTY)
-            .known(WEB2, Open)
-            .goes_to_web2(&end)
-            .records(WEB2, Closing)
+            .known(WEB1, Open)
+            .goes_to_web1(&end)
             .tracks(&[Hit]),
+        case("dirty: a SYN on a known connection", &syn)
+            .slot(DIRTY)
+            .known(WEB1, Open)
+            .goes_to_web1(&syn)
+            .tracks(&[Hit]),
+        case("dirty: a SYN that resets opens nothing", &syn_and(RST))
+            .slot(DIRTY)
+            .goes_to_web1(&syn_and(RST))
+            .records(WEB1, Open)
+            .tracks(new),
+        case("dirty: a SYN that ends opens nothing", &syn_and(FIN))
+            .slot(DIRTY)
+            .goes_to_web1(&syn_and(FIN))
+            .records(WEB1, Open)
+            .tracks(new),
         case("dirty: known data in a full table", &data)
             .slot(DIRTY)
             .known(WEB2, Opening)
@@ -529,31 +546,6 @@ fn tracked() -> Vec<Case> {
             .goes_to_web2(&data)
             .records(WEB2, Open)
             .tracks(&[Hit]),
-        case("dirty: a closed connection is opened again", &syn)
-            .slot(DIRTY)
-            .known(WEB1, Closing)
-            .goes_to_web2(&syn)
-            .records(WEB2, Opening)
-            .tracks(again),
-        case("dirty: one is opened again in a full table", &syn)
-            .slot(DIRTY)
-            .known(WEB1, Closing)
-            .full()
-            .goes_to_web2(&syn)
-            .records(WEB2, Opening)
-            .tracks(again),
-        case("dirty: one is opened again beyond the budget", &syn)
-            .slot(DIRTY)
-            .known(WEB1, Closing)
-            .spent()
-            .goes_to_web2(&syn)
-            .records(WEB2, Opening)
-            .tracks(again),
-        case("dirty: data of a closed connection", &data)
-            .slot(DIRTY)
-            .known(WEB2, Closing)
-            .goes_to_web2(&data)
-            .tracks(&[Hit]),
         case("dirty: data known at a dead backend", &data)
             .slot(DIRTY)
             .known(DEAD, Open)
@@ -566,6 +558,23 @@ fn tracked() -> Vec<Case> {
             .goes_to_web2(&syn)
             .records(WEB2, Opening)
             .tracks(new),
+        case("dirty: one known at a dead backend, in a full table", &syn)
+            .slot(DIRTY)
+            .known(DEAD, Open)
+            .full()
+            .goes_to_web2(&syn)
+            .records(WEB2, Opening)
+            .tracks(new),
+        case(
+            "dirty: one known at a dead backend, beyond the budget",
+            &syn,
+        )
+        .slot(DIRTY)
+        .known(DEAD, Open)
+        .spent()
+        .goes_to_web2(&syn)
+        .records(WEB2, Opening)
+        .tracks(new),
         case("settled: a SYN goes to the owner", &syn)
             .slot(SETTLED)
             .goes_to_web2(&syn)
@@ -579,12 +588,11 @@ fn tracked() -> Vec<Case> {
             .known(WEB1, Open)
             .goes_to_web1(&data)
             .tracks(&[Hit]),
-        case("settled: a closed connection is opened again", &syn)
+        case("settled: a SYN on a known connection", &syn)
             .slot(SETTLED)
-            .known(WEB1, Closing)
-            .goes_to_web2(&syn)
-            .records(WEB2, Opening)
-            .tracks(again),
+            .known(WEB1, Open)
+            .goes_to_web1(&syn)
+            .tracks(&[Hit]),
         case("settled: data known at a dead backend", &data)
             .slot(SETTLED)
             .known(DEAD, Open)
@@ -613,11 +621,16 @@ fn tracked() -> Vec<Case> {
             .known(WEB1, Opening)
             .goes_to_web1(&syn)
             .tracks(&[Hit]),
-        case("draining: nobody takes one that is opened again", &syn)
+        case("draining: a SYN on a known connection", &syn)
             .slot(DRAINING)
-            .known(WEB1, Closing)
-            .is(Reason::NoBackend, Xdp::Drop)
+            .known(WEB1, Open)
+            .goes_to_web1(&syn)
             .tracks(&[Hit]),
+        case("draining: nobody takes a SYN known at a dead backend", &syn)
+            .slot(DRAINING)
+            .known(DEAD, Open)
+            .is(Reason::NoBackend, Xdp::Drop)
+            .tracks(&[Miss]),
         case("nobody's: known data goes where it is known", &data)
             .slot(NOBODYS)
             .known(WEB1, Open)
