@@ -71,6 +71,9 @@ fn from_client<F: Frame + ?Sized, T: Tables>(
     }
 }
 
+/// Only a packet that came in by the interface that leads to its backend is taken for an answer:
+/// else any client could speak as a backend, and so as the service. An answer that really comes by
+/// another way than requests go is left to the stack, which cannot tell it from that either.
 #[inline(always)]
 fn from_backend<F: Frame + ?Sized, T: Tables>(
     frame: &mut F,
@@ -81,6 +84,10 @@ fn from_backend<F: Frame + ?Sized, T: Tables>(
     let Some(service) = tables.reverse(&key) else {
         return Verdict::only(Reason::NotOurs);
     };
+    let backend = tables.backend(service.backend);
+    if backend.is_none_or(|backend| backend.ifindex != tables.ingress()) {
+        return Verdict::only(Reason::NotOurs);
+    }
     let seen_as = (service.vip, service.port);
     let (reason, egress, rewritten) =
         match tables.route(service.vip, segment.destination, segment.bytes) {

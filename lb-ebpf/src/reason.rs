@@ -10,7 +10,7 @@ pub enum Reason {
     ToClient = 1,
     /// Rewritten for the client, then left to the stack to find the neighbour.
     ToClientByStack = 2,
-    /// Neither for a service nor from a backend.
+    /// Neither for a service nor from a backend: from the interface, that is, that leads to it.
     NotOurs = 3,
     /// Not IPv4.
     NotIpv4 = 4,

@@ -445,6 +445,10 @@ fn answered() -> Vec<Case> {
     .map(|case| case.ingress(SERVERS))
     .into_iter()
     .chain([
+        case("an answer that a client made up", &answer).is(Reason::NotOurs, Xdp::Pass),
+        case("an answer by another interface than requests go", &one_arm)
+            .is(Reason::NotOurs, Xdp::Pass)
+            .ingress(SERVERS),
         case("an answer out of the interface it came in by", &one_arm)
             .is(Reason::ToClient, Xdp::Tx)
             .becomes(&seen(&one_arm))

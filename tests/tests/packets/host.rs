@@ -43,6 +43,7 @@ fn action(verdict: &Verdict, ingress: u32) -> Xdp {
 fn tables(case: &Case) -> Memory {
     let mut tables = Memory {
         slots: vec![case.slot; SLOTS as usize],
+        ingress: case.ingress,
         ..Memory::default()
     };
     tables.services.insert(world::service_key(), SERVICE);
