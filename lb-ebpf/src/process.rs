@@ -2,7 +2,7 @@
 
 use crate::abi::{BackendId, FlowKey, ReverseKey, Service, ServiceKey};
 use crate::frame::Frame;
-use crate::parse::{Segment, SegmentKind, parse};
+use crate::parse::{Segment, SegmentKind, first_fragment, parse};
 use crate::reason::Reason;
 use crate::tables::{Route, Tables};
 use crate::{rewrite, select};
@@ -33,12 +33,25 @@ impl Verdict {
 pub fn process<F: Frame + ?Sized, T: Tables>(frame: &mut F, tables: &T) -> Verdict {
     let segment = match parse(frame) {
         Ok(segment) => segment,
+        Err(Reason::Fragment) => return Verdict::only(fragment(frame, tables)),
         Err(reason) => return Verdict::only(reason),
     };
     let key = ServiceKey::tcp(segment.destination, segment.destination_port);
     match tables.service(&key) {
         Some(service) => from_client(frame, tables, &segment, &service),
         None => from_backend(frame, tables, &segment),
+    }
+}
+
+/// The fragments that follow the first one tell nobody where they belong, so none is forwarded. They
+/// are left to the stack, which forgets them in a while if the first one does not come.
+#[inline(always)]
+fn fragment<F: Frame + ?Sized, T: Tables>(frame: &mut F, tables: &T) -> Reason {
+    let service =
+        first_fragment(frame).and_then(|(addr, port)| tables.service(&ServiceKey::tcp(addr, port)));
+    match service {
+        Some(_) => Reason::ServiceFragment,
+        None => Reason::Fragment,
     }
 }
 

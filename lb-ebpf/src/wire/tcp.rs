@@ -4,6 +4,21 @@ use super::{field, set_field};
 use crate::abi::Port;
 use crate::checksum::{Checksum, Delta};
 
+/// The beginning of a TCP header: all of it that the first fragment of a segment must have.
+pub struct Ports<'a>(pub &'a mut [u8; Ports::LEN]);
+
+impl Ports<'_> {
+    /// Bytes of the ports.
+    pub const LEN: usize = 4;
+
+    /// The port the segment goes to.
+    #[inline(always)]
+    #[must_use]
+    pub fn destination(&self) -> Port {
+        field::<2>(self.0, Tcp::DESTINATION)
+    }
+}
+
 /// The fixed part of a TCP header. Options, if any, follow it.
 pub struct Tcp<'a>(pub &'a mut [u8; Tcp::LEN]);
 

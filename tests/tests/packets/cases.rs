@@ -679,9 +679,36 @@ fn passed() -> Vec<Case> {
             },
             Reason::NotTcp,
         ),
-        pass("a first fragment", fragment(0x2000), Reason::Fragment),
         pass("a fragment", fragment(0x20b9), Reason::Fragment),
         pass("a last fragment", fragment(0x00b9), Reason::Fragment),
+        pass(
+            "a first fragment for another port",
+            Packet {
+                to: (VIP.0, 443),
+                ..fragment(0x2000)
+            },
+            Reason::Fragment,
+        ),
+        pass(
+            "a first fragment from a backend",
+            Packet {
+                fragment: 0x2000,
+                flags: ACK,
+                ..Packet::new(WEB1_AT, CLIENT)
+            },
+            Reason::Fragment,
+        )
+        .ingress(SERVERS),
+        // No host makes a packet of it.
+        pass(
+            "a first fragment without ports",
+            Packet {
+                fragment: 0x2000,
+                ..syn()
+            },
+            Reason::Fragment,
+        )
+        .with(17, 23),
         pass(
             "another address",
             Packet {
@@ -759,6 +786,13 @@ fn tagged(tags: &[u16]) -> Vec<u8> {
 }
 
 fn dropped() -> Vec<Case> {
+    let first_fragment = |name, packet: Packet| {
+        let packet = Packet {
+            fragment: 0x2000,
+            ..packet
+        };
+        case(name, &packet).is(Reason::ServiceFragment, Xdp::Drop)
+    };
     let broken = |name, offset, value, reason| {
         case(name, &data())
             .with(offset, value)
@@ -798,6 +832,15 @@ fn dropped() -> Vec<Case> {
             syn().bytes()[..14].to_vec(),
         )
         .is(Reason::BadIpv4, Xdp::Drop),
+        first_fragment("a first fragment", data()),
+        first_fragment(
+            "a first fragment with IP options",
+            Packet {
+                ip_options: vec![1; 40],
+                ..data()
+            },
+        ),
+        first_fragment("the shortest first fragment", data()).with(17, 28),
         case("may go no further", &Packet { ttl: 1, ..syn() }).is(Reason::TtlExceeded, Xdp::Drop),
         case("should not be here", &Packet { ttl: 0, ..syn() }).is(Reason::TtlExceeded, Xdp::Drop),
     ]
