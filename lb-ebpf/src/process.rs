@@ -55,6 +55,13 @@ fn fragment<F: Frame + ?Sized, T: Tables>(frame: &mut F, tables: &T) -> Reason {
     }
 }
 
+/// This host has the service's address, and what it sends to itself does not come in by an
+/// interface. So nobody else has a reason to send from it. Were such a packet forwarded, the
+/// backend's answer would be for the service, and so for another backend.
+///
+/// Any other source may be made up, too: the address of another service, or of a backend. To find
+/// that out would take more look-ups for each packet, and stop nobody from making up the address of
+/// a client.
 #[inline(always)]
 fn from_client<F: Frame + ?Sized, T: Tables>(
     frame: &mut F,
@@ -62,6 +69,9 @@ fn from_client<F: Frame + ?Sized, T: Tables>(
     segment: &Segment,
     service: &Service,
 ) -> Verdict {
+    if segment.source == segment.destination {
+        return Verdict::only(Reason::Spoofed);
+    }
     if segment.ttl <= 1 {
         return Verdict::only(Reason::TtlExceeded);
     }

@@ -33,6 +33,8 @@ pub enum Reason {
     /// The first fragment of a segment for a service. Without it nobody can put the segment together:
     /// the stack would, and answer with a RST, since it knows of no such connection.
     ServiceFragment = 13,
+    /// For a service, and from its own address: somebody made it up.
+    Spoofed = 14,
 }
 
 /// What the driver does with a packet.
@@ -48,7 +50,7 @@ pub enum Action {
 
 impl Reason {
     /// Every reason, in the order of its index.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::ToBackend,
         Self::ToClient,
         Self::ToClientByStack,
@@ -63,6 +65,7 @@ impl Reason {
         Self::TtlExceeded,
         Self::NoBackend,
         Self::ServiceFragment,
+        Self::Spoofed,
     ];
 
     /// What is done with such a packet.
@@ -84,7 +87,8 @@ impl Reason {
             | Self::BadTcp
             | Self::TtlExceeded
             | Self::NoBackend
-            | Self::ServiceFragment => Action::Drop,
+            | Self::ServiceFragment
+            | Self::Spoofed => Action::Drop,
         }
     }
 
@@ -106,6 +110,7 @@ impl Reason {
             Self::TtlExceeded => "ttl_exceeded",
             Self::NoBackend => "no_backend",
             Self::ServiceFragment => "service_fragment",
+            Self::Spoofed => "spoofed",
         }
     }
 
@@ -129,6 +134,7 @@ impl Reason {
             Self::TtlExceeded => "dropped: time to live exceeded",
             Self::NoBackend => "dropped: the service has no backend",
             Self::ServiceFragment => "dropped: for a service, but the first fragment of a segment",
+            Self::Spoofed => "dropped: for a service, from its own address",
         }
     }
 }

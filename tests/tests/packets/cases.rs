@@ -841,6 +841,16 @@ fn dropped() -> Vec<Case> {
             },
         ),
         first_fragment("the shortest first fragment", data()).with(17, 28),
+        case("from the service to itself", &Packet { from: VIP, ..syn() })
+            .is(Reason::Spoofed, Xdp::Drop),
+        case(
+            "from another port of the service's address",
+            &Packet {
+                from: (VIP.0, 40_000),
+                ..data()
+            },
+        )
+        .is(Reason::Spoofed, Xdp::Drop),
         case("may go no further", &Packet { ttl: 1, ..syn() }).is(Reason::TtlExceeded, Xdp::Drop),
         case("should not be here", &Packet { ttl: 0, ..syn() }).is(Reason::TtlExceeded, Xdp::Drop),
     ]
