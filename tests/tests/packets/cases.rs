@@ -3,30 +3,44 @@
 use crate::outcome::{Outcome, Recorded, Xdp};
 use crate::packet::{ACK, FIN, Packet, RST, SYN};
 use crate::world::{
-    CLIENT, CLIENT_MAC, CLIENTS, CLIENTS_MAC, DEAD, DEAD_AT, NEW_CLIENT, NOWHERE, ONE_ARM,
-    ONE_ARM_AT, ONE_ARM_MAC, OURSELVES, SERVERS, SERVERS_MAC, VIP, WEB1, WEB1_AT, WEB1_MAC, WEB2,
-    WEB2_AT, WEB2_MAC,
+    CLIENT, CLIENT_MAC, CLIENTS, CLIENTS_MAC, DEAD, DEAD_AT, Endpoint, FLOW, NEW_CLIENT, NOWHERE,
+    ONE_ARM, ONE_ARM_AT, ONE_ARM_MAC, OURSELVES, SERVERS, SERVERS_MAC, SERVICE, VIP, WEB1, WEB1_AT,
+    WEB1_MAC, WEB2, WEB2_AT, WEB2_MAC,
 };
 use lb_ebpf::abi::FlowPhase::{Open, Opening};
 use lb_ebpf::abi::Tracking::{self, Hit, Miss, RefusedFull, RefusedRate};
-use lb_ebpf::abi::{BackendId, FlowPhase, Slot, Traffic};
+use lb_ebpf::abi::{BackendId, FlowKey, FlowPhase, Slot, Traffic};
+use lb_ebpf::hash;
 use lb_ebpf::reason::Reason;
 
 /// A packet, the world it meets, and what becomes of it.
 pub(crate) struct Case {
     pub(crate) name: &'static str,
-    /// What every slot of the service is.
+    /// What every slot of the service is, but for `exception`.
     pub(crate) slot: Slot,
+    /// A slot that is another one.
+    pub(crate) exception: Option<(u32, Slot)>,
     /// What is recorded for the client's connection.
     pub(crate) flow: Option<Recorded>,
     /// Whether there is no room for another record.
     pub(crate) table_is_full: bool,
-    /// Whether as many flows were recorded in this second as may be.
-    pub(crate) budget_is_spent: bool,
+    /// Whether as many flows were recorded in a second as may be.
+    pub(crate) budget: Budget,
     /// The interface that the frame comes in by.
     pub(crate) ingress: u32,
     pub(crate) frame: Vec<u8>,
     pub(crate) expected: Outcome,
+}
+
+/// How many flows were recorded lately.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Budget {
+    /// One of each kind less than may be in this second.
+    Left,
+    /// As many as may be in this second.
+    Spent,
+    /// As many as may be, but in the second before.
+    SpentBefore,
 }
 
 /// WEB2 took over from WEB1.
@@ -48,6 +62,7 @@ const SETTLED: Slot = Slot::settled(WEB2);
 
 pub(crate) fn all() -> Vec<Case> {
     let mut all = forwarded();
+    all.extend(slot_by_slot());
     all.extend(answered());
     all.extend(tracked());
     all.extend(passed());
@@ -99,9 +114,10 @@ fn framed(name: &'static str, frame: Vec<u8>) -> Case {
     Case {
         name,
         slot: Slot::clean(WEB1),
+        exception: None,
         flow: None,
         table_is_full: false,
-        budget_is_spent: false,
+        budget: Budget::Left,
         ingress: CLIENTS,
         expected: Outcome {
             reason: Reason::NotOurs,
@@ -121,6 +137,12 @@ impl Case {
         self
     }
 
+    /// Only the slot at `index` is this one.
+    fn slot_at(mut self, index: u32, slot: Slot) -> Self {
+        self.exception = Some((index, slot));
+        self
+    }
+
     fn ingress(mut self, ingress: u32) -> Self {
         self.ingress = ingress;
         self
@@ -132,7 +154,12 @@ impl Case {
     }
 
     fn spent(mut self) -> Self {
-        self.budget_is_spent = true;
+        self.budget = Budget::Spent;
+        self
+    }
+
+    fn spent_before(mut self) -> Self {
+        self.budget = Budget::SpentBefore;
         self
     }
 
@@ -332,6 +359,37 @@ fn forwarded() -> Vec<Case> {
             .counts_in(ONE_ARM, &packet),
     );
     cases
+}
+
+/// Slots are kept two and two: whichever one a connection belongs to, it is not the other.
+fn slot_by_slot() -> Vec<Case> {
+    let cases = [
+        ("only an even slot is WEB2's", 0),
+        ("only an odd slot is", 1),
+    ];
+    let case = |(name, parity)| {
+        let (from, index) = client_of(parity);
+        let packet = Packet { from, ..data() };
+        case(name, &packet)
+            .slot_at(index, Slot::clean(WEB2))
+            .goes_to_web2(&packet)
+    };
+    cases.map(case).into()
+}
+
+/// A client whose connection belongs to an even slot (0), or to an odd one (1), and which.
+fn client_of(parity: u32) -> (Endpoint, u32) {
+    let clients = (1_024..=u16::MAX).map(|port| {
+        let flow = FlowKey {
+            client_port: port.to_be_bytes(),
+            ..FLOW
+        };
+        let hash = hash::keyed(SERVICE.hash_key, flow.word());
+        let index = hash::slot_of(hash, SERVICE.slot_count);
+        ((CLIENT.0, port), index)
+    });
+    let mut fitting = clients.filter(|(_, index)| index % 2 == parity);
+    fitting.next().expect("half of the ports")
 }
 
 /// `packet` with two more bytes that make its TCP checksum 0x0000.
@@ -543,6 +601,18 @@ fn tracked() -> Vec<Case> {
             .spent()
             .goes_to_web1(&data)
             .tracks(&[Miss, RefusedRate]),
+        case("dirty: another second brings another budget for SYNs", &syn)
+            .slot(DIRTY)
+            .spent_before()
+            .goes_to_web2(&syn)
+            .records(WEB2, Opening)
+            .tracks(new),
+        case("dirty: and one for old connections", &data)
+            .slot(DIRTY)
+            .spent_before()
+            .goes_to_web1(&data)
+            .records(WEB1, Open)
+            .tracks(new),
         case("dirty: known data beyond the budget", &data)
             .slot(DIRTY)
             .known(WEB2, Opening)
