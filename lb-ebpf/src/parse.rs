@@ -3,7 +3,7 @@
 use crate::abi::{Addr4, Port, proto};
 use crate::frame::Frame;
 use crate::reason::Reason;
-use crate::wire::{Ethernet, Ipv4, Tcp, ethertype};
+use crate::wire::{Ethernet, Ipv4, Ports, Tcp, ethertype};
 
 /// A TCP segment in an IPv4 packet in an Ethernet frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,12 +29,11 @@ pub struct Segment {
 /// What a segment means for its connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SegmentKind {
-    /// Opens it: SYN without ACK.
+    /// Opens it: SYN without ACK, RST or FIN.
     Open,
-    /// Belongs to it.
+    /// Belongs to it, or claims to: only the two ends can tell. So its end means nothing here: a
+    /// RST or FIN is made up as easily as it is sent.
     Data,
-    /// Ends one direction of it: FIN or RST.
-    Close,
 }
 
 /// Finds the TCP segment in a frame, or says why there is none to balance.
@@ -71,10 +70,10 @@ pub fn parse<F: Frame + ?Sized>(frame: &mut F) -> Result<Segment, Reason> {
     if tcp.header_len() < Tcp::LEN || header_len + tcp.header_len() > bytes as usize {
         return Err(Reason::BadTcp);
     }
-    let kind = match (tcp.is_syn(), tcp.closes()) {
-        (_, true) => SegmentKind::Close,
-        (true, false) => SegmentKind::Open,
-        (false, false) => SegmentKind::Data,
+    let kind = if tcp.opens() {
+        SegmentKind::Open
+    } else {
+        SegmentKind::Data
     };
     Ok(Segment {
         source,
@@ -86,6 +85,19 @@ pub fn parse<F: Frame + ?Sized>(frame: &mut F) -> Result<Segment, Reason> {
         ttl,
         kind,
     })
+}
+
+/// Where the first fragment of a segment goes, which [`parse`] refused as a [`Reason::Fragment`].
+/// `None` for any other fragment, and for one without ports, of which no host makes a packet.
+#[inline(always)]
+pub fn first_fragment<F: Frame + ?Sized>(frame: &mut F) -> Option<(Addr4, Port)> {
+    let ip = Ipv4(frame.bytes(Ethernet::LEN)?);
+    let (destination, header_len) = (ip.destination(), ip.header_len());
+    if !ip.is_first_fragment() || header_len + Ports::LEN > ip.total_len() as usize {
+        return None;
+    }
+    let ports = Ports(frame.bytes(Ethernet::LEN + header_len)?);
+    Some((destination, ports.destination()))
 }
 
 #[cfg(test)]

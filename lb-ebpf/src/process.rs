@@ -2,7 +2,7 @@
 
 use crate::abi::{BackendId, FlowKey, ReverseKey, Service, ServiceKey};
 use crate::frame::Frame;
-use crate::parse::{Segment, SegmentKind, parse};
+use crate::parse::{Segment, SegmentKind, first_fragment, parse};
 use crate::reason::Reason;
 use crate::tables::{Route, Tables};
 use crate::{rewrite, select};
@@ -33,6 +33,7 @@ impl Verdict {
 pub fn process<F: Frame + ?Sized, T: Tables>(frame: &mut F, tables: &T) -> Verdict {
     let segment = match parse(frame) {
         Ok(segment) => segment,
+        Err(Reason::Fragment) => return Verdict::only(fragment(frame, tables)),
         Err(reason) => return Verdict::only(reason),
     };
     let key = ServiceKey::tcp(segment.destination, segment.destination_port);
@@ -42,6 +43,25 @@ pub fn process<F: Frame + ?Sized, T: Tables>(frame: &mut F, tables: &T) -> Verdi
     }
 }
 
+/// The fragments that follow the first one tell nobody where they belong, so none is forwarded. They
+/// are left to the stack, which forgets them in a while if the first one does not come.
+#[inline(always)]
+fn fragment<F: Frame + ?Sized, T: Tables>(frame: &mut F, tables: &T) -> Reason {
+    let service =
+        first_fragment(frame).and_then(|(addr, port)| tables.service(&ServiceKey::tcp(addr, port)));
+    match service {
+        Some(_) => Reason::ServiceFragment,
+        None => Reason::Fragment,
+    }
+}
+
+/// This host has the service's address, and what it sends to itself does not come in by an
+/// interface. So nobody else has a reason to send from it. Were such a packet forwarded, the
+/// backend's answer would be for the service, and so for another backend.
+///
+/// Any other source may be made up, too: the address of another service, or of a backend. To find
+/// that out would take more look-ups for each packet, and stop nobody from making up the address of
+/// a client.
 #[inline(always)]
 fn from_client<F: Frame + ?Sized, T: Tables>(
     frame: &mut F,
@@ -49,6 +69,9 @@ fn from_client<F: Frame + ?Sized, T: Tables>(
     segment: &Segment,
     service: &Service,
 ) -> Verdict {
+    if segment.source == segment.destination {
+        return Verdict::only(Reason::Spoofed);
+    }
     if segment.ttl <= 1 {
         return Verdict::only(Reason::TtlExceeded);
     }
@@ -71,6 +94,9 @@ fn from_client<F: Frame + ?Sized, T: Tables>(
     }
 }
 
+/// Only a packet that came in by the interface that leads to its backend is taken for an answer:
+/// else any client could speak as a backend, and so as the service. An answer that really comes by
+/// another way than requests go is left to the stack, which cannot tell it from that either.
 #[inline(always)]
 fn from_backend<F: Frame + ?Sized, T: Tables>(
     frame: &mut F,
@@ -81,6 +107,10 @@ fn from_backend<F: Frame + ?Sized, T: Tables>(
     let Some(service) = tables.reverse(&key) else {
         return Verdict::only(Reason::NotOurs);
     };
+    let backend = tables.backend(service.backend);
+    if backend.is_none_or(|backend| backend.ifindex != tables.ingress()) {
+        return Verdict::only(Reason::NotOurs);
+    }
     let seen_as = (service.vip, service.port);
     let (reason, egress, rewritten) =
         match tables.route(service.vip, segment.destination, segment.bytes) {

@@ -10,13 +10,13 @@ pub enum Reason {
     ToClient = 1,
     /// Rewritten for the client, then left to the stack to find the neighbour.
     ToClientByStack = 2,
-    /// Neither for a service nor from a backend.
+    /// Neither for a service nor from a backend: from the interface, that is, that leads to it.
     NotOurs = 3,
     /// Not IPv4.
     NotIpv4 = 4,
     /// IPv4, but not TCP.
     NotTcp = 5,
-    /// A fragment: without its ports nobody can say whose it is.
+    /// A fragment that is not for a service, or does not say so: only the first one has the ports.
     Fragment = 6,
     /// From a backend, but for this host itself or for nobody we can reach.
     NotForwarded = 7,
@@ -30,6 +30,11 @@ pub enum Reason {
     TtlExceeded = 11,
     /// The service has no backend.
     NoBackend = 12,
+    /// The first fragment of a segment for a service. Without it nobody can put the segment together:
+    /// the stack would, and answer with a RST, since it knows of no such connection.
+    ServiceFragment = 13,
+    /// For a service, and from its own address: somebody made it up.
+    Spoofed = 14,
 }
 
 /// What the driver does with a packet.
@@ -45,7 +50,7 @@ pub enum Action {
 
 impl Reason {
     /// Every reason, in the order of its index.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 15] = [
         Self::ToBackend,
         Self::ToClient,
         Self::ToClientByStack,
@@ -59,6 +64,8 @@ impl Reason {
         Self::BadTcp,
         Self::TtlExceeded,
         Self::NoBackend,
+        Self::ServiceFragment,
+        Self::Spoofed,
     ];
 
     /// What is done with such a packet.
@@ -75,9 +82,13 @@ impl Reason {
             | Self::NotTcp
             | Self::Fragment
             | Self::NotForwarded => Action::Pass,
-            Self::Runt | Self::BadIpv4 | Self::BadTcp | Self::TtlExceeded | Self::NoBackend => {
-                Action::Drop
-            }
+            Self::Runt
+            | Self::BadIpv4
+            | Self::BadTcp
+            | Self::TtlExceeded
+            | Self::NoBackend
+            | Self::ServiceFragment
+            | Self::Spoofed => Action::Drop,
         }
     }
 
@@ -98,6 +109,8 @@ impl Reason {
             Self::BadTcp => "bad_tcp",
             Self::TtlExceeded => "ttl_exceeded",
             Self::NoBackend => "no_backend",
+            Self::ServiceFragment => "service_fragment",
+            Self::Spoofed => "spoofed",
         }
     }
 
@@ -113,13 +126,15 @@ impl Reason {
             Self::NotOurs => "passed: neither for a service nor from a backend",
             Self::NotIpv4 => "passed: not IPv4",
             Self::NotTcp => "passed: IPv4, but not TCP",
-            Self::Fragment => "passed: a fragment, which does not say whose it is",
+            Self::Fragment => "passed: a fragment that does not say it is for a service",
             Self::NotForwarded => "passed: from a backend, for this host or without a route",
             Self::Runt => "dropped: shorter than an Ethernet header",
             Self::BadIpv4 => "dropped: the IPv4 header contradicts itself or the frame",
             Self::BadTcp => "dropped: the TCP header contradicts itself or the packet",
             Self::TtlExceeded => "dropped: time to live exceeded",
             Self::NoBackend => "dropped: the service has no backend",
+            Self::ServiceFragment => "dropped: for a service, but the first fragment of a segment",
+            Self::Spoofed => "dropped: for a service, from its own address",
         }
     }
 }

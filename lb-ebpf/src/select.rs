@@ -4,7 +4,7 @@
 //! many connections exist, and a SYN flood leaves no trace. Only the slots whose owner changed ask
 //! the flow table, and only until every connection of the old owner is known or gone.
 //!
-//! | slot            | recorded flow | SYN                       | anything else               |
+//! | slot            | recorded flow | any other SYN             | anything else               |
 //! |-----------------|---------------|---------------------------|-----------------------------|
 //! | clean `{a, a}`  | not looked up | a                         | a                           |
 //! | dirty `{b, a}`  | its backend   | b, recorded; if refused a | a, recorded at a bounded rate |
@@ -12,8 +12,16 @@
 //! | drained `{0, a}`| its backend   | none                      | a, recorded at a bounded rate; none if a is dead |
 //! | empty           | not looked up | none                      | none                        |
 //!
-//! A SYN on a flow that was closed, or whose backend died, is a new connection: it goes to the slot's
-//! owner, and takes over the record.
+//! A SYN on a recorded flow stays with its backend. Most such SYNs are retransmissions. A client that
+//! uses a port again before the record expires lands on the same backend once more, even if that one
+//! drains. To take the SYN for a new connection because a FIN or RST was seen would be fairer, but
+//! those can be made up: two packets from anywhere would then part a connection from its backend.
+//!
+//! Only where the backend of a record is dead, a SYN goes to the slot's owner, and takes over the
+//! record: there is no connection left to break.
+//!
+//! What can be made up nevertheless is the SYN that a dirty slot sees *before* any packet of an
+//! older connection from the same address and port: nothing yet says that there is one.
 //!
 //! A SYN that cannot be recorded goes to the *old* owner, whose connections need no record. So a
 //! flood that fills the table delays a change; it breaks nothing.
@@ -57,7 +65,8 @@ pub fn select<'t, T: Tables>(
     Some((id, tables.backend(id)?))
 }
 
-/// The backend that is recorded for a flow, if that backend lives. Keeps the record fresh.
+/// The backend that is recorded for a flow, if that backend lives. Keeps the record fresh; takes it
+/// over for a SYN if its backend is dead.
 #[inline(always)]
 fn recorded<T: Tables>(
     tables: &T,
@@ -66,20 +75,17 @@ fn recorded<T: Tables>(
     current: BackendId,
 ) -> Option<BackendId> {
     let found = tables.flow(key);
-    let living = found.filter(|flow| is_alive(tables, flow.backend));
-    tables.track(if living.is_some() {
-        Tracking::Hit
-    } else {
-        Tracking::Miss
-    });
-    if matches!(kind, SegmentKind::Open) && found.is_some_and(|flow| is_over(tables, &flow)) {
-        return reopened(tables, key, current);
-    }
-    let flow = living?;
+    let Some(flow) = found.filter(|flow| is_alive(tables, flow.backend)) else {
+        tables.track(Tracking::Miss);
+        return match (kind, found) {
+            (SegmentKind::Open, Some(_)) => taken_over(tables, key, current),
+            (SegmentKind::Open, None) | (SegmentKind::Data, _) => None,
+        };
+    };
+    tables.track(Tracking::Hit);
     let phase = match kind {
         SegmentKind::Open => flow.phase,
-        SegmentKind::Data => flow.phase.max(FlowPhase::Open as u16),
-        SegmentKind::Close => FlowPhase::Closing as u16,
+        SegmentKind::Data => FlowPhase::Open as u16,
     };
     let now = tables.now_ms();
     if phase != flow.phase || flow.idle_ms(now) >= RENEW_MS {
@@ -96,23 +102,17 @@ fn recorded<T: Tables>(
     Some(flow.backend)
 }
 
-/// Whether a SYN makes another connection out of a recorded one: the client has closed it, or its
-/// backend is gone. A SYN on any other is a retransmission, and stays where the first one went.
-#[inline(always)]
-fn is_over<T: Tables>(tables: &T, flow: &Flow) -> bool {
-    flow.phase == FlowPhase::Closing as u16 || !is_alive(tables, flow.backend)
-}
-
 #[inline(always)]
 fn is_alive<T: Tables>(tables: &T, id: BackendId) -> bool {
     tables.backend(id).is_some_and(Backend::is_alive)
 }
 
-/// Gives the new connection of a recorded flow to the slot's owner. The old record must not stay
-/// as it is: it would claim the packets that follow the SYN. It is replaced in place, which needs
-/// neither room nor budget, on a settled slot, too. That fails only where it has just expired.
+/// Gives a new connection to the slot's owner where a dead backend's is recorded. That record must
+/// not stay as it is: should the backend come back, it would claim the packets that follow the SYN.
+/// It is replaced in place, which needs neither room nor budget, on a settled slot, too. That fails
+/// only where it has just expired.
 #[inline(always)]
-fn reopened<T: Tables>(tables: &T, key: &FlowKey, current: BackendId) -> Option<BackendId> {
+fn taken_over<T: Tables>(tables: &T, key: &FlowKey, current: BackendId) -> Option<BackendId> {
     if current == 0 {
         return None;
     }
@@ -140,7 +140,6 @@ fn assign<T: Tables>(
     let (backend, record, phase) = match kind {
         SegmentKind::Open => (current, RecordKind::New, FlowPhase::Opening),
         SegmentKind::Data => (previous, RecordKind::Old, FlowPhase::Open),
-        SegmentKind::Close => (previous, RecordKind::Old, FlowPhase::Closing),
     };
     let flow = Flow {
         last_seen_ms: tables.now_ms(),

@@ -5,7 +5,8 @@ use crate::abi::{
     Tracking,
 };
 
-/// The tables of [`crate::abi`], the kernel's routes and the clock, as a packet sees them.
+/// The tables of [`crate::abi`], the kernel's routes and the clock, as a packet sees them that came
+/// in by one of the interfaces.
 ///
 /// In the kernel these are BPF maps and helpers; on the host, ordinary collections.
 pub trait Tables {
@@ -29,6 +30,8 @@ pub trait Tables {
 
     /// Milliseconds since boot, modulo 2³².
     fn now_ms(&self) -> u32;
+    /// The interface that the packet came in by.
+    fn ingress(&self) -> u32;
     /// Where the kernel would forward a packet of `bytes` bytes from `source` to `destination`.
     fn route(&self, source: Addr4, destination: Addr4, bytes: u16) -> Route;
 

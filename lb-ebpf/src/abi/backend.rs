@@ -11,7 +11,7 @@ pub type BackendId = u16;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
 pub struct Backend {
-    /// The interface that leads to the backend.
+    /// The interface that leads to the backend, and by which it answers.
     pub ifindex: u32,
     /// The backend's address.
     pub addr: Addr4,

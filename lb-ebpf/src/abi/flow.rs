@@ -44,11 +44,9 @@ pub struct Flow {
 pub enum FlowPhase {
     /// Nothing but SYNs was seen: perhaps a flood's, so such a record does not live long.
     Opening = 0,
-    /// Another packet was seen.
+    /// Another packet was seen. When such a connection ends, its record is left to expire: what ends
+    /// it can be made up by anybody, and only the two ends would notice.
     Open = 1,
-    /// A FIN or RST was seen. The other side may still speak, so the record stays, but a SYN is a
-    /// new connection now.
-    Closing = 2,
 }
 
 impl Flow {

@@ -38,6 +38,6 @@ pub struct Reverse {
     pub vip: Addr4,
     /// The service's port.
     pub port: Port,
-    /// The backend, for its counters.
+    /// The backend, for the interface that it answers by, and for its counters.
     pub backend: BackendId,
 }

@@ -1,4 +1,4 @@
-use super::{SegmentKind, parse};
+use super::{SegmentKind, first_fragment, parse};
 use crate::reason::Reason;
 use crate::tests::packet::{ACK, FIN, Packet, RST, SYN};
 use proptest::prelude::*;
@@ -50,10 +50,11 @@ fn flags_say_what_a_segment_means() {
         (SYN | ACK, SegmentKind::Data),
         (ACK, SegmentKind::Data),
         (0, SegmentKind::Data),
-        (FIN | ACK, SegmentKind::Close),
-        (RST, SegmentKind::Close),
-        (SYN | FIN, SegmentKind::Close),
-        (SYN | RST, SegmentKind::Close),
+        (FIN | ACK, SegmentKind::Data),
+        (RST, SegmentKind::Data),
+        (SYN | FIN, SegmentKind::Data),
+        (SYN | RST, SegmentKind::Data),
+        (SYN | RST | FIN, SegmentKind::Data),
     ] {
         let packet = Packet { flags, ..packet() };
         let segment = parse(packet.bytes().as_mut_slice()).unwrap();
@@ -138,16 +139,18 @@ fn what_is_not_ipv4_for_one_host_passes() {
 
 #[test]
 fn fragments() {
-    for (fragment, is_one) in [
-        (0x0000, false),
-        (0x4000, false), // don't fragment
-        (0x8000, false), // reserved
-        (0x2000, true),  // the first of some
-        (0x2001, true),
-        (0x1000, true),
-        (0x0001, true), // the last
-        (0x1fff, true),
-        (0x6000, true),
+    for (fragment, is_one, is_first) in [
+        (0x0000, false, false),
+        (0x4000, false, false), // don't fragment
+        (0x8000, false, false), // reserved
+        (0x2000, true, true),
+        (0x2001, true, false),
+        (0x1000, true, false),
+        (0x0001, true, false), // the last
+        (0x1fff, true, false),
+        (0x3fff, true, false),
+        (0x6000, true, true), // must not be one
+        (0xa000, true, true),
     ] {
         let packet = Packet {
             fragment,
@@ -155,6 +158,30 @@ fn fragments() {
         };
         let expected = is_one.then_some(Reason::Fragment);
         assert_eq!(reason(&mut packet.bytes()), expected, "{fragment:04x}");
+        let expected = is_first.then_some((SERVICE.0, SERVICE.1.to_be_bytes()));
+        let found = first_fragment(packet.bytes().as_mut_slice());
+        assert_eq!(found, expected, "{fragment:04x}");
+    }
+}
+
+/// What follows the packet in the frame is no part of it.
+#[test]
+fn a_first_fragment_has_its_ports_or_nothing() {
+    for options in [0, 40] {
+        let mut frame = Packet {
+            fragment: 0x2000,
+            ip_options: vec![1; options],
+            ..packet()
+        }
+        .bytes();
+        for len in 0..=20 {
+            let bytes = (20 + options + len) as u16;
+            frame[16..18].copy_from_slice(&bytes.to_be_bytes());
+            assert_eq!(reason(&mut frame.clone()), Some(Reason::Fragment));
+            let expected = (len >= 4).then_some((SERVICE.0, SERVICE.1.to_be_bytes()));
+            let found = first_fragment(frame.as_mut_slice());
+            assert_eq!(found, expected, "{len} bytes of the segment");
+        }
     }
 }
 
@@ -179,6 +206,7 @@ proptest! {
             }
         }
         let before = frame.clone();
+        let _ = first_fragment(frame.as_mut_slice());
         if let Ok(segment) = parse(frame.as_mut_slice()) {
             prop_assert!(segment.tcp_offset + 20 <= 14 + usize::from(segment.bytes));
             prop_assert!(14 + usize::from(segment.bytes) <= frame.len());

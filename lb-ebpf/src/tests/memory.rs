@@ -26,6 +26,7 @@ pub(crate) struct Memory {
     /// How many flows of each [`RecordKind`] may still be recorded.
     pub(crate) budget: [Cell<u32>; 2],
     pub(crate) now_ms: u32,
+    pub(crate) ingress: u32,
     pub(crate) tracking: [Cell<u64>; Tracking::ALL.len()],
     pub(crate) traffic: RefCell<HashMap<BackendId, Traffic>>,
 }
@@ -44,6 +45,7 @@ impl Default for Memory {
             sealed: false,
             budget: [Cell::new(u32::MAX), Cell::new(u32::MAX)],
             now_ms: 1_000_000,
+            ingress: 0,
             tracking: Default::default(),
             traffic: RefCell::default(),
         }
@@ -106,6 +108,10 @@ impl Tables for Memory {
 
     fn now_ms(&self) -> u32 {
         self.now_ms
+    }
+
+    fn ingress(&self) -> u32 {
+        self.ingress
     }
 
     fn route(&self, _: Addr4, destination: Addr4, bytes: u16) -> Route {

@@ -22,6 +22,8 @@ impl Ipv4<'_> {
     /// More fragments, or a fragment offset: everything in that word but "don't fragment" and the
     /// reserved bit.
     const IS_FRAGMENT: u16 = 0x3fff;
+    /// More fragments.
+    const MORE: u16 = 0x2000;
 
     /// The version; 4 if this is IPv4.
     #[inline(always)]
@@ -48,7 +50,19 @@ impl Ipv4<'_> {
     #[inline(always)]
     #[must_use]
     pub fn is_fragment(&self) -> bool {
-        u16::from_be_bytes(field::<2>(self.0, Self::FRAGMENT)) & Self::IS_FRAGMENT != 0
+        self.fragment() != 0
+    }
+
+    /// Whether this is the first part of a fragmented packet: the one with the ports.
+    #[inline(always)]
+    #[must_use]
+    pub fn is_first_fragment(&self) -> bool {
+        self.fragment() == Self::MORE
+    }
+
+    #[inline(always)]
+    fn fragment(&self) -> u16 {
+        u16::from_be_bytes(field::<2>(self.0, Self::FRAGMENT)) & Self::IS_FRAGMENT
     }
 
     /// How many more hosts may forward the packet.

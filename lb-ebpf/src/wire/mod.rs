@@ -9,7 +9,7 @@ mod tcp;
 
 pub use ethernet::{Ethernet, ethertype};
 pub use ipv4::Ipv4;
-pub use tcp::Tcp;
+pub use tcp::{Ports, Tcp};
 
 /// The `N` bytes at `offset`. Offsets are constants inside of the header: nothing is left to check
 /// once this is inlined.

@@ -4,6 +4,21 @@ use super::{field, set_field};
 use crate::abi::Port;
 use crate::checksum::{Checksum, Delta};
 
+/// The beginning of a TCP header: all of it that the first fragment of a segment must have.
+pub struct Ports<'a>(pub &'a mut [u8; Ports::LEN]);
+
+impl Ports<'_> {
+    /// Bytes of the ports.
+    pub const LEN: usize = 4;
+
+    /// The port the segment goes to.
+    #[inline(always)]
+    #[must_use]
+    pub fn destination(&self) -> Port {
+        field::<2>(self.0, Tcp::DESTINATION)
+    }
+}
+
 /// The fixed part of a TCP header. Options, if any, follow it.
 pub struct Tcp<'a>(pub &'a mut [u8; Tcp::LEN]);
 
@@ -42,18 +57,12 @@ impl Tcp<'_> {
         (self.0[Self::DATA_OFFSET] >> 4) as usize * 4
     }
 
-    /// Whether the segment opens a connection: SYN without ACK.
+    /// Whether the segment opens a connection: SYN without ACK, and without RST or FIN, with which
+    /// it would open none (RFC 9293, section 3.10.7.2).
     #[inline(always)]
     #[must_use]
-    pub fn is_syn(&self) -> bool {
-        self.0[Self::FLAGS] & (Self::SYN | Self::ACK) == Self::SYN
-    }
-
-    /// Whether the segment ends its direction of a connection: FIN or RST.
-    #[inline(always)]
-    #[must_use]
-    pub fn closes(&self) -> bool {
-        self.0[Self::FLAGS] & (Self::FIN | Self::RST) != 0
+    pub fn opens(&self) -> bool {
+        self.0[Self::FLAGS] & (Self::SYN | Self::ACK | Self::RST | Self::FIN) == Self::SYN
     }
 
     /// Gives the segment another source port. `delta` is what changed in the pseudo-header.

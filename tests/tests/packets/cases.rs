@@ -3,30 +3,44 @@
 use crate::outcome::{Outcome, Recorded, Xdp};
 use crate::packet::{ACK, FIN, Packet, RST, SYN};
 use crate::world::{
-    CLIENT, CLIENT_MAC, CLIENTS, CLIENTS_MAC, DEAD, DEAD_AT, NEW_CLIENT, NOWHERE, ONE_ARM,
-    ONE_ARM_AT, ONE_ARM_MAC, OURSELVES, SERVERS, SERVERS_MAC, VIP, WEB1, WEB1_AT, WEB1_MAC, WEB2,
-    WEB2_AT, WEB2_MAC,
+    CLIENT, CLIENT_MAC, CLIENTS, CLIENTS_MAC, DEAD, DEAD_AT, Endpoint, FLOW, NEW_CLIENT, NOWHERE,
+    ONE_ARM, ONE_ARM_AT, ONE_ARM_MAC, OURSELVES, SERVERS, SERVERS_MAC, SERVICE, VIP, WEB1, WEB1_AT,
+    WEB1_MAC, WEB2, WEB2_AT, WEB2_MAC,
 };
-use lb_ebpf::abi::FlowPhase::{Closing, Open, Opening};
+use lb_ebpf::abi::FlowPhase::{Open, Opening};
 use lb_ebpf::abi::Tracking::{self, Hit, Miss, RefusedFull, RefusedRate};
-use lb_ebpf::abi::{BackendId, FlowPhase, Slot, Traffic};
+use lb_ebpf::abi::{BackendId, FlowKey, FlowPhase, Slot, Traffic};
+use lb_ebpf::hash;
 use lb_ebpf::reason::Reason;
 
 /// A packet, the world it meets, and what becomes of it.
 pub(crate) struct Case {
     pub(crate) name: &'static str,
-    /// What every slot of the service is.
+    /// What every slot of the service is, but for `exception`.
     pub(crate) slot: Slot,
+    /// A slot that is another one.
+    pub(crate) exception: Option<(u32, Slot)>,
     /// What is recorded for the client's connection.
     pub(crate) flow: Option<Recorded>,
     /// Whether there is no room for another record.
     pub(crate) table_is_full: bool,
-    /// Whether as many flows were recorded in this second as may be.
-    pub(crate) budget_is_spent: bool,
+    /// Whether as many flows were recorded in a second as may be.
+    pub(crate) budget: Budget,
     /// The interface that the frame comes in by.
     pub(crate) ingress: u32,
     pub(crate) frame: Vec<u8>,
     pub(crate) expected: Outcome,
+}
+
+/// How many flows were recorded lately.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Budget {
+    /// One of each kind less than may be in this second.
+    Left,
+    /// As many as may be in this second.
+    Spent,
+    /// As many as may be, but in the second before.
+    SpentBefore,
 }
 
 /// WEB2 took over from WEB1.
@@ -48,6 +62,7 @@ const SETTLED: Slot = Slot::settled(WEB2);
 
 pub(crate) fn all() -> Vec<Case> {
     let mut all = forwarded();
+    all.extend(slot_by_slot());
     all.extend(answered());
     all.extend(tracked());
     all.extend(passed());
@@ -99,9 +114,10 @@ fn framed(name: &'static str, frame: Vec<u8>) -> Case {
     Case {
         name,
         slot: Slot::clean(WEB1),
+        exception: None,
         flow: None,
         table_is_full: false,
-        budget_is_spent: false,
+        budget: Budget::Left,
         ingress: CLIENTS,
         expected: Outcome {
             reason: Reason::NotOurs,
@@ -121,6 +137,12 @@ impl Case {
         self
     }
 
+    /// Only the slot at `index` is this one.
+    fn slot_at(mut self, index: u32, slot: Slot) -> Self {
+        self.exception = Some((index, slot));
+        self
+    }
+
     fn ingress(mut self, ingress: u32) -> Self {
         self.ingress = ingress;
         self
@@ -132,7 +154,12 @@ impl Case {
     }
 
     fn spent(mut self) -> Self {
-        self.budget_is_spent = true;
+        self.budget = Budget::Spent;
+        self
+    }
+
+    fn spent_before(mut self) -> Self {
+        self.budget = Budget::SpentBefore;
         self
     }
 
@@ -334,6 +361,37 @@ fn forwarded() -> Vec<Case> {
     cases
 }
 
+/// Slots are kept two and two: whichever one a connection belongs to, it is not the other.
+fn slot_by_slot() -> Vec<Case> {
+    let cases = [
+        ("only an even slot is WEB2's", 0),
+        ("only an odd slot is", 1),
+    ];
+    let case = |(name, parity)| {
+        let (from, index) = client_of(parity);
+        let packet = Packet { from, ..data() };
+        case(name, &packet)
+            .slot_at(index, Slot::clean(WEB2))
+            .goes_to_web2(&packet)
+    };
+    cases.map(case).into()
+}
+
+/// A client whose connection belongs to an even slot (0), or to an odd one (1), and which.
+fn client_of(parity: u32) -> (Endpoint, u32) {
+    let clients = (1_024..=u16::MAX).map(|port| {
+        let flow = FlowKey {
+            client_port: port.to_be_bytes(),
+            ..FLOW
+        };
+        let hash = hash::keyed(SERVICE.hash_key, flow.word());
+        let index = hash::slot_of(hash, SERVICE.slot_count);
+        ((CLIENT.0, port), index)
+    });
+    let mut fitting = clients.filter(|(_, index)| index % 2 == parity);
+    fitting.next().expect("half of the ports")
+}
+
 /// `packet` with two more bytes that make its TCP checksum 0x0000.
 fn zero_checksum(mut packet: Packet) -> Packet {
     packet.payload.extend([0, 0]);
@@ -445,6 +503,10 @@ fn answered() -> Vec<Case> {
     .map(|case| case.ingress(SERVERS))
     .into_iter()
     .chain([
+        case("an answer that a client made up", &answer).is(Reason::NotOurs, Xdp::Pass),
+        case("an answer by another interface than requests go", &one_arm)
+            .is(Reason::NotOurs, Xdp::Pass)
+            .ingress(SERVERS),
         case("an answer out of the interface it came in by", &one_arm)
             .is(Reason::ToClient, Xdp::Tx)
             .becomes(&seen(&one_arm))
@@ -461,7 +523,10 @@ fn tracked() -> Vec<Case> {
     };
     let (syn, data) = (syn(), data());
     let new = &[Miss, Tracking::Recorded];
-    let again = &[Hit, Tracking::Recorded];
+    let syn_and = |flag| Packet {
+        flags: SYN | flag,
+        ..Packet::new(CLIENT, VIP)
+    };
     vec![
         case("dirty: a SYN goes to the new owner", &syn)
             .slot(DIRTY)
@@ -476,7 +541,7 @@ fn tracked() -> Vec<Case> {
         case("dirty: an unknown end goes to the old owner", &end)
             .slot(DIRTY)
             .goes_to_web1(&end)
-            .records(WEB1, Closing)
+            .records(WEB1, Open)
             .tracks(new),
         case("dirty: a known SYN is a retransmission", &syn)
             .slot(DIRTY)
@@ -491,10 +556,24 @@ fn tracked() -> Vec<Case> {
             .tracks(&[Hit]),
         case("dirty: a known end", &end)
             .slot(DIRTY)
-            .known(WEB2, Open)
-            .goes_to_web2(&end)
-            .records(WEB2, Closing)
+            .known(WEB1, Open)
+            .goes_to_web1(&end)
             .tracks(&[Hit]),
+        case("dirty: a SYN on a known connection", &syn)
+            .slot(DIRTY)
+            .known(WEB1, Open)
+            .goes_to_web1(&syn)
+            .tracks(&[Hit]),
+        case("dirty: a SYN that resets opens nothing", &syn_and(RST))
+            .slot(DIRTY)
+            .goes_to_web1(&syn_and(RST))
+            .records(WEB1, Open)
+            .tracks(new),
+        case("dirty: a SYN that ends opens nothing", &syn_and(FIN))
+            .slot(DIRTY)
+            .goes_to_web1(&syn_and(FIN))
+            .records(WEB1, Open)
+            .tracks(new),
         case("dirty: known data in a full table", &data)
             .slot(DIRTY)
             .known(WEB2, Opening)
@@ -522,37 +601,24 @@ fn tracked() -> Vec<Case> {
             .spent()
             .goes_to_web1(&data)
             .tracks(&[Miss, RefusedRate]),
+        case("dirty: another second brings another budget for SYNs", &syn)
+            .slot(DIRTY)
+            .spent_before()
+            .goes_to_web2(&syn)
+            .records(WEB2, Opening)
+            .tracks(new),
+        case("dirty: and one for old connections", &data)
+            .slot(DIRTY)
+            .spent_before()
+            .goes_to_web1(&data)
+            .records(WEB1, Open)
+            .tracks(new),
         case("dirty: known data beyond the budget", &data)
             .slot(DIRTY)
             .known(WEB2, Opening)
             .spent()
             .goes_to_web2(&data)
             .records(WEB2, Open)
-            .tracks(&[Hit]),
-        case("dirty: a closed connection is opened again", &syn)
-            .slot(DIRTY)
-            .known(WEB1, Closing)
-            .goes_to_web2(&syn)
-            .records(WEB2, Opening)
-            .tracks(again),
-        case("dirty: one is opened again in a full table", &syn)
-            .slot(DIRTY)
-            .known(WEB1, Closing)
-            .full()
-            .goes_to_web2(&syn)
-            .records(WEB2, Opening)
-            .tracks(again),
-        case("dirty: one is opened again beyond the budget", &syn)
-            .slot(DIRTY)
-            .known(WEB1, Closing)
-            .spent()
-            .goes_to_web2(&syn)
-            .records(WEB2, Opening)
-            .tracks(again),
-        case("dirty: data of a closed connection", &data)
-            .slot(DIRTY)
-            .known(WEB2, Closing)
-            .goes_to_web2(&data)
             .tracks(&[Hit]),
         case("dirty: data known at a dead backend", &data)
             .slot(DIRTY)
@@ -566,6 +632,23 @@ fn tracked() -> Vec<Case> {
             .goes_to_web2(&syn)
             .records(WEB2, Opening)
             .tracks(new),
+        case("dirty: one known at a dead backend, in a full table", &syn)
+            .slot(DIRTY)
+            .known(DEAD, Open)
+            .full()
+            .goes_to_web2(&syn)
+            .records(WEB2, Opening)
+            .tracks(new),
+        case(
+            "dirty: one known at a dead backend, beyond the budget",
+            &syn,
+        )
+        .slot(DIRTY)
+        .known(DEAD, Open)
+        .spent()
+        .goes_to_web2(&syn)
+        .records(WEB2, Opening)
+        .tracks(new),
         case("settled: a SYN goes to the owner", &syn)
             .slot(SETTLED)
             .goes_to_web2(&syn)
@@ -579,12 +662,11 @@ fn tracked() -> Vec<Case> {
             .known(WEB1, Open)
             .goes_to_web1(&data)
             .tracks(&[Hit]),
-        case("settled: a closed connection is opened again", &syn)
+        case("settled: a SYN on a known connection", &syn)
             .slot(SETTLED)
-            .known(WEB1, Closing)
-            .goes_to_web2(&syn)
-            .records(WEB2, Opening)
-            .tracks(again),
+            .known(WEB1, Open)
+            .goes_to_web1(&syn)
+            .tracks(&[Hit]),
         case("settled: data known at a dead backend", &data)
             .slot(SETTLED)
             .known(DEAD, Open)
@@ -613,11 +695,16 @@ fn tracked() -> Vec<Case> {
             .known(WEB1, Opening)
             .goes_to_web1(&syn)
             .tracks(&[Hit]),
-        case("draining: nobody takes one that is opened again", &syn)
+        case("draining: a SYN on a known connection", &syn)
             .slot(DRAINING)
-            .known(WEB1, Closing)
-            .is(Reason::NoBackend, Xdp::Drop)
+            .known(WEB1, Open)
+            .goes_to_web1(&syn)
             .tracks(&[Hit]),
+        case("draining: nobody takes a SYN known at a dead backend", &syn)
+            .slot(DRAINING)
+            .known(DEAD, Open)
+            .is(Reason::NoBackend, Xdp::Drop)
+            .tracks(&[Miss]),
         case("nobody's: known data goes where it is known", &data)
             .slot(NOBODYS)
             .known(WEB1, Open)
@@ -662,9 +749,36 @@ fn passed() -> Vec<Case> {
             },
             Reason::NotTcp,
         ),
-        pass("a first fragment", fragment(0x2000), Reason::Fragment),
         pass("a fragment", fragment(0x20b9), Reason::Fragment),
         pass("a last fragment", fragment(0x00b9), Reason::Fragment),
+        pass(
+            "a first fragment for another port",
+            Packet {
+                to: (VIP.0, 443),
+                ..fragment(0x2000)
+            },
+            Reason::Fragment,
+        ),
+        pass(
+            "a first fragment from a backend",
+            Packet {
+                fragment: 0x2000,
+                flags: ACK,
+                ..Packet::new(WEB1_AT, CLIENT)
+            },
+            Reason::Fragment,
+        )
+        .ingress(SERVERS),
+        // No host makes a packet of it.
+        pass(
+            "a first fragment without ports",
+            Packet {
+                fragment: 0x2000,
+                ..syn()
+            },
+            Reason::Fragment,
+        )
+        .with(17, 23),
         pass(
             "another address",
             Packet {
@@ -742,6 +856,13 @@ fn tagged(tags: &[u16]) -> Vec<u8> {
 }
 
 fn dropped() -> Vec<Case> {
+    let first_fragment = |name, packet: Packet| {
+        let packet = Packet {
+            fragment: 0x2000,
+            ..packet
+        };
+        case(name, &packet).is(Reason::ServiceFragment, Xdp::Drop)
+    };
     let broken = |name, offset, value, reason| {
         case(name, &data())
             .with(offset, value)
@@ -781,6 +902,25 @@ fn dropped() -> Vec<Case> {
             syn().bytes()[..14].to_vec(),
         )
         .is(Reason::BadIpv4, Xdp::Drop),
+        first_fragment("a first fragment", data()),
+        first_fragment(
+            "a first fragment with IP options",
+            Packet {
+                ip_options: vec![1; 40],
+                ..data()
+            },
+        ),
+        first_fragment("the shortest first fragment", data()).with(17, 28),
+        case("from the service to itself", &Packet { from: VIP, ..syn() })
+            .is(Reason::Spoofed, Xdp::Drop),
+        case(
+            "from another port of the service's address",
+            &Packet {
+                from: (VIP.0, 40_000),
+                ..data()
+            },
+        )
+        .is(Reason::Spoofed, Xdp::Drop),
         case("may go no further", &Packet { ttl: 1, ..syn() }).is(Reason::TtlExceeded, Xdp::Drop),
         case("should not be here", &Packet { ttl: 0, ..syn() }).is(Reason::TtlExceeded, Xdp::Drop),
     ]

@@ -1,6 +1,6 @@
 //! A case on the host: the pure function, over tables in memory.
 
-use crate::cases::Case;
+use crate::cases::{Budget, Case};
 use crate::memory::Memory;
 use crate::outcome::{Outcome, Recorded, Xdp};
 use crate::world::{
@@ -43,8 +43,12 @@ fn action(verdict: &Verdict, ingress: u32) -> Xdp {
 fn tables(case: &Case) -> Memory {
     let mut tables = Memory {
         slots: vec![case.slot; SLOTS as usize],
+        ingress: case.ingress,
         ..Memory::default()
     };
+    if let Some((index, slot)) = case.exception {
+        tables.slots[index as usize] = slot;
+    }
     tables.services.insert(world::service_key(), SERVICE);
     for (id, backend, key, reverse) in world::backends() {
         tables.backends[usize::from(id)] = backend;
@@ -74,7 +78,8 @@ fn tables(case: &Case) -> Memory {
     if case.table_is_full {
         tables.room = 0;
     }
-    if case.budget_is_spent {
+    // Here every second is the first one.
+    if case.budget == Budget::Spent {
         tables.budget.iter().for_each(|budget| budget.set(0));
     }
     tables

@@ -1,6 +1,6 @@
 //! A case in the kernel: the loaded program, over its maps, in namespaces of its own.
 
-use crate::cases::Case;
+use crate::cases::{self, Case};
 use crate::outcome::{Outcome, Recorded, Xdp};
 use crate::world::{self, CLIENT, FLOW, OURSELVES, SERVICE, SLOTS};
 use anyhow::{Context as _, Result, bail};
@@ -36,7 +36,7 @@ pub(crate) struct Rig {
     /// `BUDGETS`, to spend them.
     budgets: PerCpuArray<MapData, [u8; 8]>,
     /// What every slot is now.
-    slot: Slot,
+    slots: Vec<Slot>,
 }
 
 impl Rig {
@@ -66,7 +66,7 @@ impl Rig {
             maps,
             flows: HashMap::try_from(map("FLOWS")?)?,
             budgets: PerCpuArray::try_from(map("BUDGETS")?)?,
-            slot: Slot::EMPTY,
+            slots: vec![Slot::EMPTY; SLOTS as usize],
         })
     }
 
@@ -75,10 +75,10 @@ impl Rig {
         loop {
             self.prepare(case)?;
             let second = now_ms()? / 1_000;
-            self.set_budgets(second, case.budget_is_spent)?;
+            self.set_budgets(second, case.budget)?;
             let outcome = self.run_once(case, frame)?;
             // A new second brings a new budget, perhaps before the packet was there.
-            if !case.budget_is_spent || now_ms()? / 1_000 == second {
+            if case.budget != cases::Budget::Spent || now_ms()? / 1_000 == second {
                 return Ok(outcome);
             }
         }
@@ -119,11 +119,15 @@ impl Rig {
     }
 
     fn prepare(&mut self, case: &Case) -> Result<()> {
-        if self.slot != case.slot {
-            for index in 0..SLOTS {
-                self.maps.set_slot(index, case.slot)?;
+        for (index, known) in (0u32..).zip(&mut self.slots) {
+            let slot = match case.exception {
+                Some((exception, slot)) if exception == index => slot,
+                _ => case.slot,
+            };
+            if *known != slot {
+                self.maps.set_slot(SERVICE.first_slot + index, slot)?;
+                *known = slot;
             }
-            self.slot = case.slot;
         }
         for (id, ..) in world::backends() {
             if self.maps.traffic(id)? != Traffic::default() {
@@ -154,9 +158,15 @@ impl Rig {
         Ok(())
     }
 
-    /// Leaves nothing of the budgets of `second`, or just enough for one record of each kind.
-    fn set_budgets(&mut self, second: u32, spent: bool) -> Result<()> {
-        let used = LIMITS.records_per_second - u32::from(!spent);
+    /// Leaves of the budgets of `second` just enough for one record of each kind, or nothing, there or
+    /// in the second before.
+    fn set_budgets(&mut self, second: u32, budget: cases::Budget) -> Result<()> {
+        let all = LIMITS.records_per_second;
+        let (second, used) = match budget {
+            cases::Budget::Left => (second, all - 1),
+            cases::Budget::Spent => (second, all),
+            cases::Budget::SpentBefore => (second.wrapping_sub(1), all),
+        };
         let budget: [u8; 8] = bytemuck::cast(Budget { second, used });
         let cpus = aya::util::nr_cpus().map_err(|(_, error)| error)?;
         for kind in [RecordKind::New, RecordKind::Old] {

@@ -208,7 +208,7 @@ impl Run {
         let known = self.full_table.get(flow).map(|(backend, _)| *backend);
         let backend = match kind {
             SegmentKind::Open => owner,
-            SegmentKind::Data | SegmentKind::Close => known.unwrap_or(owner),
+            SegmentKind::Data => known.unwrap_or(owner),
         };
         self.full_table.insert(*flow, (backend, self.now_ms));
         self.figures.full_table = self.figures.full_table.max(self.full_table.len());
@@ -241,21 +241,16 @@ impl Run {
 
     fn packet(&mut self, which: usize) {
         let connection = self.connections[which].connection;
-        let kind = if self.now_ms < connection.end_ms {
-            SegmentKind::Data
-        } else {
-            SegmentKind::Close
-        };
         let (ours, deaths) = self.connections[which].ours;
         if self.servers[ours].deaths != deaths {
             // It ended with its server, and nobody could have saved it.
             return;
         }
-        let chosen = self.ours(&connection.flow, kind);
+        let chosen = self.ours(&connection.flow, SegmentKind::Data);
         self.connections[which].broken_by_us |= chosen != Some(ours);
 
         let owner = self.at(self.owner(&connection.flow));
-        let known = self.full_table(&connection.flow, kind);
+        let known = self.full_table(&connection.flow, SegmentKind::Data);
         let known = self.at(known);
         let followed = &mut self.connections[which];
         let (theirs, deaths) = followed.theirs;
@@ -263,7 +258,7 @@ impl Run {
             followed.broken_by_hashing |= owner != theirs;
             followed.broken_by_full_table |= known != theirs;
         }
-        if kind == SegmentKind::Close {
+        if self.now_ms >= connection.end_ms {
             self.clients.closed(&connection);
         } else {
             let pause = self.clients.pause_ms(&connection);

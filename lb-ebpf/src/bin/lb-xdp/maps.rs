@@ -163,6 +163,12 @@ impl Tables for Maps {
     }
 
     #[inline(always)]
+    fn ingress(&self) -> u32 {
+        // SAFETY: the context is the kernel's; see `new`.
+        unsafe { (*self.context).ingress_ifindex }
+    }
+
+    #[inline(always)]
     fn route(&self, source: Addr4, destination: Addr4, bytes: u16) -> Route {
         // SAFETY: plain data for which zero is valid.
         let mut query: FibLookup = unsafe { core::mem::zeroed() };
@@ -171,9 +177,9 @@ impl Tables for Maps {
         query.__bindgen_anon_1.tot_len = bytes;
         query.__bindgen_anon_3.ipv4_src = u32::from_ne_bytes(source);
         query.__bindgen_anon_4.ipv4_dst = u32::from_ne_bytes(destination);
+        query.ifindex = self.ingress();
         // SAFETY: the context is the kernel's, and the query is as long as said.
         let answer = unsafe {
-            query.ifindex = (*self.context).ingress_ifindex;
             bpf_fib_lookup(
                 self.context.cast(),
                 (&raw mut query).cast(),

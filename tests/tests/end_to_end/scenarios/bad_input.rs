@@ -14,7 +14,14 @@ pub(crate) fn broken_packets_disturb_nobody() -> Result<()> {
     let regulars = Regulars::start(&lab, 12)?;
     regulars.wait_for_requests(50)?;
     let before = |reason| counted(&lab, reason);
-    let reasons = ["bad_ipv4", "bad_tcp", "not_tcp", "fragment", "not_ipv4"];
+    let reasons = [
+        "bad_ipv4",
+        "bad_tcp",
+        "not_tcp",
+        "service_fragment",
+        "fragment",
+        "not_ipv4",
+    ];
     let counts: Vec<u64> = reasons.map(before).into_iter().collect::<Result<_>>()?;
     let vip = lab.client().run(mac_of_vip)??;
     // At the balancer's end of the wire: a bridge may drop what is broken.
@@ -53,9 +60,10 @@ fn send_broken_frames(interface: &str, destination: [u8; 6]) -> Result<()> {
         // TCP: a header of 4 bytes, and one beyond the packet.
         changed(46, 0x10),
         changed(46, 0xf0),
-        // UDP, a fragment, and not IPv4 at all.
+        // UDP, a first fragment, another one, and not IPv4 at all.
         changed(23, 17),
         changed(20, 0x20),
+        changed(21, 0x01),
         changed(12, 0x86),
         // Cut off in the middle of the TCP header.
         syn[..40].to_vec(),
