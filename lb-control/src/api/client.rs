@@ -17,6 +17,9 @@ use tokio::time::timeout;
 /// Answers are larger than requests: a status tells of every backend.
 const ANSWER_MAX: usize = 64 * 1024 * 1024;
 
+/// How long looking at something may take. Changes have more time: they are written to disk.
+const LOOK_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// Why there is no answer, or not the one that was hoped for.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
@@ -29,7 +32,7 @@ pub enum ClientError {
         source: io::Error,
     },
     /// Somebody is there, and does not answer.
-    #[error("lbd at {path} did not answer within {seconds} s; if this was a change, it may still be made", path = path.display())]
+    #[error("lbd at {path} did not answer within {seconds} s; if this was a change, it may yet be made", path = path.display())]
     Silent {
         /// The socket.
         path: PathBuf,
@@ -80,7 +83,8 @@ impl Client {
     /// If there is no such thing, or no answer.
     pub async fn get<T: DeserializeOwned>(&self, uri: &str) -> Result<T, ClientError> {
         let request = Request::get(uri);
-        self.ask(request.body(Full::default())).await
+        let patience = self.timeout.min(LOOK_TIMEOUT);
+        self.ask(request.body(Full::default()), patience).await
     }
 
     /// Changes something. Returns the new revision.
@@ -103,21 +107,22 @@ impl Client {
         if let Some(revision) = if_revision {
             request = request.header(IF_MATCH, format!("\"{revision}\""));
         }
-        self.ask(request.body(Full::from(text))).await
+        self.ask(request.body(Full::from(text)), self.timeout).await
     }
 
     async fn ask<T: DeserializeOwned>(
         &self,
         request: Result<Request<Full<Bytes>>, hyper::http::Error>,
+        patience: Duration,
     ) -> Result<T, ClientError> {
         let mut request = request.map_err(|error| self.garbled(error))?;
         let host = hyper::header::HeaderValue::from_static("lbd");
         request.headers_mut().insert(HOST, host);
-        let (status, body) = timeout(self.timeout, self.exchange(request))
+        let (status, body) = timeout(patience, self.exchange(request))
             .await
             .map_err(|_| ClientError::Silent {
                 path: self.path.clone(),
-                seconds: self.timeout.as_secs(),
+                seconds: patience.as_secs(),
             })??;
         if status.is_success() {
             return serde_json::from_slice(&body).map_err(|error| self.garbled(error));
