@@ -142,6 +142,9 @@ async fn run(file: &Path, log_verdicts: bool) -> anyhow::Result<()> {
         nix::unistd::Uid::effective().is_root(),
         "only root may load programs and attach them: try sudo"
     );
+    if let Some(warning) = host::mount_warning() {
+        tracing::warn!("{warning}");
+    }
     let pins = Pins::new(&config.bpffs);
     let _lock = pins.lock()?;
     let options = Options {
@@ -155,7 +158,8 @@ async fn run(file: &Path, log_verdicts: bool) -> anyhow::Result<()> {
     let secret = secret::load_or_create(&config.state_dir)?;
     let mut attacher = Attacher::new(object, &pins, &config.interfaces);
     if !attacher.takes_over() {
-        attacher.attach()?;
+        let (_, failures) = attacher.attach();
+        ensure!(failures.is_empty(), failures.join("; "));
     }
 
     let (health_sender, health) = mpsc::channel(1024);
@@ -204,16 +208,13 @@ async fn run(file: &Path, log_verdicts: bool) -> anyhow::Result<()> {
 /// The program takes over from the one of an earlier lbd, or is put back where it is missing.
 fn look(attacher: &mut Attacher, config: &Config, may_attach: bool) -> HostState {
     let mut alarms = host::alarms(config);
-    if attacher.takes_over() {
-        if !may_attach {
-            return HostState {
-                attachments: Vec::new(),
-                alarms,
-            };
-        }
-        alarms.extend(attacher.attach().err().map(|error| error.to_string()));
+    if attacher.takes_over() && !may_attach {
+        return HostState {
+            attachments: Vec::new(),
+            alarms,
+        };
     }
-    let (attachments, failures) = attacher.mend();
+    let (attachments, failures) = attacher.attach();
     alarms.extend(failures);
     HostState {
         attachments,

@@ -150,12 +150,19 @@ fn explain(message: &str) -> String {
     let Some(rest) = message.strip_prefix("unknown field `") else {
         return message
             .replace("expected i64", "expected a whole number")
-            .replace("expected a sequence", "expected a list, as [\"eth0\"]");
+            .replace(
+                "expected a sequence",
+                "expected a list: [\"…\"], or [[…]] for tables",
+            );
     };
     let mut quoted = rest.split('`');
     let unknown = quoted.next().unwrap_or("");
     let known: Vec<&str> = quoted.skip(1).step_by(2).collect();
-    let suggestion = values::did_you_mean(unknown, known.iter().copied());
+    let suggestion = match unknown {
+        "check" => "; did you mean [service.check]?".to_owned(),
+        "backend" => "; did you mean [[service.backend]]?".to_owned(),
+        _ => values::did_you_mean(unknown, known.iter().copied()),
+    };
     format!(
         "unknown key {unknown:?}{suggestion} (known here: {})",
         known.join(", ")

@@ -71,6 +71,7 @@ impl<D: Dataplane> Daemon<D> {
         let (id, _) = names.find(|(id, name)| {
             *name == backend
                 && self.tables.backends.contains_key(id)
+                && !self.world.cut.contains(id)
                 && self.ids.get(backend) != Some(id)
         })?;
         (!self.ids.contains_key(backend)).then_some(*id)
@@ -85,10 +86,11 @@ impl<D: Dataplane> Daemon<D> {
     /// Writes down what runs. Where that fails, it is tried again at each sweep.
     pub(super) fn keep_running(&mut self) {
         let result = self.keep(&self.running, self.revision, &self.left_out);
-        self.unkept = result.err().map(|error| chain(&error));
-        if let Some(error) = &self.unkept {
+        let unkept = result.err().map(|error| chain(&error));
+        if let Some(error) = unkept.as_ref().filter(|_| self.unkept != unkept) {
             tracing::error!(error, "what runs is not written down");
         }
+        self.unkept = unkept;
     }
 
     /// Takes the configuration file as it is now. Nothing is changed if it is wrong, or does not
@@ -153,5 +155,6 @@ impl<D: Dataplane> Daemon<D> {
         self.health.retain(|backend, _| known.contains(backend));
         self.world.up.retain(|backend, _| known.contains(backend));
         self.watch();
+        self.look_at_host();
     }
 }

@@ -384,7 +384,7 @@ impl<D: Dataplane> Daemon<D> {
             .keys()
             .filter(|name| !self.world.panics.contains_key(name))
         {
-            tracing::error!(%service, "no backend is up: those that failed last go on");
+            tracing::error!(%service, "no backend is up: those that failed together go on");
         }
         for service in self
             .world

@@ -24,7 +24,7 @@ impl<D: Dataplane> Daemon<D> {
             alarms: self.alarms(&services),
             interfaces: self.host.attachments.iter().map(interface).collect(),
             services,
-            changes: Overlay::between(&self.base, &self.running).lines(),
+            changes: self.changes(),
             flows: Flows {
                 recorded: self.recorded.values().sum(),
                 capacity: u64::from(self.running.limits.flows),
@@ -32,17 +32,27 @@ impl<D: Dataplane> Daemon<D> {
         }
     }
 
+    /// What was changed by CLI, and what of it is left out.
+    fn changes(&self) -> Vec<String> {
+        let mut lines = Overlay::between(&self.base, &self.running).lines();
+        let left_out = self.left_out.lines().into_iter();
+        lines.extend(left_out.map(|line| format!("{line} (left out: it does not fit the file)")));
+        lines
+    }
+
     fn alarms(&self, services: &[types::Service]) -> Vec<String> {
         let mut alarms: Vec<String> = self.failure.iter().cloned().collect();
         let refused = self.refused_file.iter();
         alarms.extend(refused.map(|error| format!("the configuration file is refused: {error}")));
         alarms.extend(self.warnings.iter().cloned());
-        alarms.extend(self.unkept.iter().cloned());
+        alarms.extend(self.unkept.iter().map(|error| {
+            format!("{error}: changes are refused until it works; traffic is as before")
+        }));
         alarms.extend(self.host.alarms.iter().cloned());
         alarms.extend(self.strangers());
         for service in self.world.panics.keys() {
             alarms.push(format!(
-                "{service}: no backend is up; those that failed last go on"
+                "{service}: no backend is up; those that failed together go on"
             ));
         }
         if self.refusing {
@@ -52,7 +62,11 @@ impl<D: Dataplane> Daemon<D> {
                     .to_owned(),
             );
         }
-        for service in services.iter().filter(|service| service.slots.empty > 0) {
+        let takes_none = |service: &&types::Service| {
+            let mut backends = service.backends.iter();
+            service.slots.empty > 0 || backends.all(|backend| backend.slots == 0)
+        };
+        for service in services.iter().filter(takes_none) {
             alarms.push(format!("{}: no backend takes connections", service.name));
         }
         alarms

@@ -8,6 +8,7 @@ use aya::programs::Xdp;
 use aya::programs::links::{FdLink, PinnedLink};
 use aya::programs::xdp::{XdpLink, XdpMode};
 use nix::net::if_::if_nametoindex;
+use std::collections::BTreeSet;
 use std::path::Path;
 
 /// An interface that the program should be attached to.
@@ -26,8 +27,8 @@ pub struct Attacher {
     object: Ebpf,
     pins: Pins,
     interfaces: Vec<String>,
-    /// Whether links are of this program, not of an earlier lbd's.
-    adopted: bool,
+    /// Where this program was put, and not an earlier lbd's.
+    attached: BTreeSet<String>,
 }
 
 impl Attacher {
@@ -38,59 +39,49 @@ impl Attacher {
             object,
             pins: pins.clone(),
             interfaces: interfaces.to_owned(),
-            adopted: false,
+            attached: BTreeSet::new(),
         }
     }
 
-    /// Whether an earlier lbd's program is in place.
+    /// Whether an earlier lbd's program is in place, and this one is nowhere.
     pub fn takes_over(&self) -> bool {
-        let attached = self.pins.attached();
-        !self.adopted && attached.is_ok_and(|attached| !attached.is_empty())
+        let pinned = self.pins.attached();
+        self.attached.is_empty() && pinned.is_ok_and(|pinned| !pinned.is_empty())
     }
 
     /// Attaches the program everywhere, in place of the one that an earlier lbd attached, and
-    /// takes that from interfaces that are no longer configured.
-    pub fn attach(&mut self) -> Result<(), Error> {
-        for interface in self.interfaces.clone() {
-            self.attach_to(&interface)?;
-        }
-        for (interface, mode) in self.pins.attached()? {
-            if !self.interfaces.contains(&interface) {
-                detach_interface(&self.pins, &interface, mode)?;
-                tracing::info!(interface, "detached: it is no longer configured");
-            }
-        }
-        self.adopted = true;
-        Ok(())
-    }
-
-    /// Puts the program back where somebody took it away, or where the interface is another one by
-    /// the same name. Returns where it is now, and what went wrong.
-    pub fn mend(&mut self) -> (Vec<Attachment>, Vec<String>) {
+    /// again where somebody took it away, or where the interface is another one by the same name.
+    /// Returns where it is now, and what went wrong.
+    pub fn attach(&mut self) -> (Vec<Attachment>, Vec<String>) {
         let mut attachments = Vec::new();
         let mut failures = Vec::new();
         for interface in self.interfaces.clone() {
             let ifindex = if_nametoindex(interface.as_str()).unwrap_or(0);
-            let mut mode = self.mode(&interface, ifindex);
             if ifindex == 0 {
                 failures.push(format!("there is no interface {interface} any more"));
-            } else if mode.is_none() {
-                tracing::error!(
-                    interface,
-                    "the program is no longer attached: attaching it again"
-                );
-                match self.attach_to(&interface) {
-                    Ok(()) => mode = self.mode(&interface, ifindex),
-                    Err(error) => failures.push(error.to_string()),
-                }
+            } else if let Err(error) = self.attach_to(&interface, ifindex) {
+                failures.push(format!("{:#}", anyhow::Error::new(error)));
             }
+            let mode = self.mode(&interface, ifindex);
             attachments.push(Attachment {
                 interface,
                 ifindex,
                 mode,
             });
         }
+        failures.extend(self.detach_others().err().map(|error| error.to_string()));
         (attachments, failures)
+    }
+
+    /// Takes an earlier lbd's program from interfaces that are no longer configured.
+    fn detach_others(&self) -> Result<(), Error> {
+        for (interface, mode) in self.pins.attached()? {
+            if !self.interfaces.contains(&interface) {
+                detach_interface(&self.pins, &interface, mode)?;
+                tracing::info!(interface, "detached: it is no longer configured");
+            }
+        }
+        Ok(())
     }
 
     /// How the program is attached to the interface of this name and index.
@@ -101,27 +92,39 @@ impl Attacher {
         })
     }
 
-    fn attach_to(&mut self, interface: &str) -> Result<(), Error> {
-        let program = program_mut(&mut self.object, PROGRAM)?;
-        for mode in Mode::ALL {
-            let pin = self.pins.link(mode, interface);
-            if pin.exists() {
-                if adopt(program, &pin).is_ok() {
-                    tracing::info!(interface, %mode, "attached in place of an earlier one");
-                    return Ok(());
-                }
-                // The interface went away and came back: the link leads nowhere.
-                detach_interface(&self.pins, interface, mode)?;
-            }
+    fn attach_to(&mut self, interface: &str, ifindex: u32) -> Result<(), Error> {
+        let present = self.mode(interface, ifindex);
+        let ours = self.attached.contains(interface);
+        if ours && present.is_some() {
+            return Ok(());
         }
-        let mode = attach_anew(program, &self.pins, interface)?;
-        tracing::info!(interface, %mode, "attached");
+        let program = program_mut(&mut self.object, PROGRAM)?;
+        let adopted =
+            present.filter(|&mode| adopt(program, &self.pins.link(mode, interface)).is_ok());
+        let mode = match adopted {
+            Some(mode) => mode,
+            None => {
+                // Links that lead nowhere, or to an interface that had this name.
+                for mode in Mode::ALL {
+                    if self.pins.link(mode, interface).exists() {
+                        detach_interface(&self.pins, interface, mode)?;
+                    }
+                }
+                attach_anew(program, &self.pins, interface)?
+            }
+        };
+        if ours {
+            tracing::error!(interface, %mode, "the program was no longer attached: attached it again");
+        } else {
+            tracing::info!(interface, %mode, taken_over = adopted.is_some(), "attached");
+        }
         if mode == Mode::Generic {
             tracing::warn!(
                 interface,
                 "its driver has no native XDP: generic mode is slower"
             );
         }
+        self.attached.insert(interface.to_owned());
         Ok(())
     }
 }

@@ -95,7 +95,7 @@ impl Pins {
         };
         let entries = fs::read_dir(&self.root).into_iter().flatten().flatten();
         entries
-            .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
+            .filter(|entry| entry.metadata().is_ok_and(|entry| is_own_directory(&entry)))
             .filter(move |entry| entry.file_name().to_str().is_some_and(is_ours))
             .map(|entry| entry.path())
     }
@@ -170,12 +170,18 @@ fn create_private(path: &Path) -> io::Result<()> {
     let made = DirBuilder::new().recursive(true).mode(0o700).create(path);
     // Without following a link that somebody put there.
     let metadata = fs::symlink_metadata(path).or_else(|error| made.and(Err(error)))?;
-    if metadata.is_dir() && metadata.uid() == nix::unistd::geteuid().as_raw() {
+    let sticky = metadata.mode() & 0o1000 != 0;
+    if is_own_directory(&metadata) && (sticky || metadata.mode() & 0o022 == 0) {
         return Ok(());
     }
     Err(io::Error::other(
-        "it is there, and is no directory of ours: remove it, or set bpffs to another",
+        "it is there, and is no directory that only we can change: remove it, or set bpffs to another",
     ))
+}
+
+/// Without following links, if the metadata was got so.
+fn is_own_directory(metadata: &fs::Metadata) -> bool {
+    metadata.is_dir() && metadata.uid() == nix::unistd::geteuid().as_raw()
 }
 
 /// Held by whoever may change what is pinned. The kernel drops it with the process.
@@ -241,6 +247,16 @@ mod tests {
         assert!(create_private(&root.path().join("link")).is_err());
         fs::write(root.path().join("file"), "").unwrap();
         assert!(create_private(&root.path().join("file")).is_err());
+        let foreign = root.path().join("v7");
+        fs::create_dir(&foreign).unwrap();
+        fs::set_permissions(&foreign, fs::Permissions::from_mode(0o777)).unwrap();
+        assert!(create_private(&foreign).is_err());
+        if nix::unistd::geteuid().is_root() {
+            std::os::unix::fs::chown(&foreign, Some(65_534), None).unwrap();
+            fs::set_permissions(&foreign, fs::Permissions::from_mode(0o700)).unwrap();
+            assert!(create_private(&foreign).is_err());
+            assert_eq!(Pins::new(root.path()).directories().count(), 0);
+        }
         let new = Pins::new(root.path()).links(Mode::Native);
         create_private(&new).unwrap();
         create_private(&new).unwrap();

@@ -224,10 +224,9 @@ fn candidate(
         })
     });
     let up = world.up.get(name).copied();
-    let fit = match panic {
-        Some(going_on) => going_on.contains(name),
-        None => up == Some(true) && !world.unreachable.contains_key(backend.address.ip()),
-    };
+    let goes_on = panic.is_some_and(|going_on| going_on.contains(name));
+    let reachable = !world.unreachable.contains_key(backend.address.ip());
+    let fit = goes_on || (up == Some(true) && reachable);
     let serves = backend.admin == Admin::Ready && hop.is_some() && fit;
     Candidate {
         id,

@@ -75,7 +75,8 @@ fn settings(config: &Config, alarms: &mut Vec<String>) {
     let of = |interface: &str, key| setting(&format!("net.ipv4.conf.{interface}.{key}"));
     // The kernel takes the greater of what is set for all and for the interface.
     let greater = |interface, key| of("all", key).max(of(interface, key));
-    for interface in &config.interfaces {
+    let there = config.interfaces.iter();
+    for interface in there.filter(|name| of(name, "accept_local").is_some()) {
         if greater(interface, "accept_local") == Some(0) {
             alarms.push(format!(
                 "answers to neighbours that are not resolved yet get lost: \
@@ -89,6 +90,17 @@ fn settings(config: &Config, alarms: &mut Vec<String>) {
             ));
         }
     }
+}
+
+/// Warns of a mount namespace of our own: what is pinned in it ends with it.
+#[must_use]
+pub fn mount_warning() -> Option<&'static str> {
+    let namespace = |process: &str| std::fs::read_link(format!("/proc/{process}/ns/mnt")).ok();
+    let (own, first) = (namespace("self")?, namespace("1")?);
+    (own != first).then_some(
+        "this process does not share the mounts of the host's first one: if its BPF file system is \
+         its own, traffic ends with it; `nsenter --net=…` keeps them, `ip netns exec` does not",
+    )
 }
 
 fn setting(key: &str) -> Option<u32> {

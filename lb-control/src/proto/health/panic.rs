@@ -78,7 +78,6 @@ impl<K: Clone + Ord> Panic<K> {
             return;
         };
         if self.up.is_empty() {
-            going_on.first_up = None;
             return;
         }
         let first_up = *going_on.first_up.get_or_insert(now);
@@ -150,12 +149,26 @@ mod tests {
         panic.on_health(at(100), &"b", false);
         panic.on_health(at(101), &"c", false);
         assert_eq!(going_on(&panic), Some(vec!["b", "c"]));
-        // Up for a moment is not yet the end; and time starts anew.
-        panic.on_health(at(110), &"b", true);
-        panic.on_health(at(114), &"b", false);
-        panic.on_health(at(118), &"b", true);
-        panic.on_time(at(120));
-        assert_eq!(going_on(&panic), Some(vec!["b", "c"]));
+    }
+
+    /// Nor does one that comes and goes keep the others in service.
+    #[test]
+    fn time_does_not_start_anew_for_one_that_flaps() {
+        let begin = Instant::now();
+        let at = |seconds| begin + Duration::from_secs(seconds);
+        let mut panic = all_up(begin);
+        for backend in ["a", "b", "c"] {
+            panic.on_health(at(10), &backend, false);
+        }
+        panic.on_health(at(20), &"c", true);
+        panic.on_health(at(23), &"c", false);
+        // Nobody is better than those.
+        panic.on_time(at(30));
+        assert_eq!(going_on(&panic), Some(vec!["a", "b", "c"]));
+        panic.on_health(at(31), &"c", true);
+        assert_eq!(going_on(&panic), None);
+        panic.on_health(at(33), &"c", false);
+        assert_eq!(going_on(&panic), Some(vec!["c"]));
     }
 
     #[test]

@@ -335,6 +335,14 @@ pub(crate) fn the_program_is_put_back() -> Result<()> {
         Ok(())
     })?;
     lab.plug_in("lb", "eth1")?;
+    answers_again(&lab)?;
+
+    // Another interface takes its name, and it lives on by another one.
+    let rename = "link set eth1 down\nlink set eth1 name old1\naddress flush dev old1\n";
+    lab.lb().ip_batch(rename)?;
+    let switch = lab.layout().namespace("switch");
+    switch.ip_batch("link set lb-back nomaster\nlink set lb-back name was-back\n")?;
+    lab.plug_in("lb", "eth1")?;
     answers_again(&lab)
 }
 
