@@ -1,3 +1,4 @@
 //! Protocol machines: told the time, they return what to do.
 
 pub mod health;
+pub mod vrrp;
