@@ -1,3 +1,4 @@
+mod announce;
 mod packet;
 mod values;
 
