@@ -1,6 +1,11 @@
 mod announce;
 mod machine;
+mod network;
 mod packet;
+#[path = "../../../../../tests/src/random.rs"]
+#[allow(dead_code, unreachable_pub, reason = "shared with the crate of tests")]
+mod random;
+mod schedules;
 mod timing;
 mod values;
 
