@@ -1,6 +1,7 @@
 //! What a virtual router wants done, and why.
 
 use super::values::{Claim, Priority};
+use std::fmt;
 use std::net::IpAddr;
 
 /// What is to be done. Effects are to be carried out in the order in which they are given out.
@@ -56,6 +57,8 @@ pub enum LeadReason {
     ActiveDown,
     /// Whoever led gave up.
     Released,
+    /// An earlier one on this host led.
+    Resumed,
     /// Whoever leads has a lower priority.
     Preempts {
         /// Its address.
@@ -84,4 +87,36 @@ pub enum YieldReason {
     Held(String),
     /// It was shut down.
     Shutdown,
+}
+
+impl fmt::Display for LeadReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Owner => f.write_str("it owns the addresses"),
+            Self::ActiveDown => f.write_str("no leader was heard"),
+            Self::Released => f.write_str("the leader gave up"),
+            Self::Resumed => f.write_str("it led before it was started again"),
+            Self::Preempts { peer, priority } => {
+                write!(f, "{peer} led with the lower priority {priority}")
+            }
+        }
+    }
+}
+
+impl fmt::Display for YieldReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::HigherPriority { peer, priority } => {
+                write!(f, "{peer} leads with the higher priority {priority}")
+            }
+            Self::HigherAddress { peer } => {
+                write!(
+                    f,
+                    "{peer} leads with the same priority and a higher address"
+                )
+            }
+            Self::Held(reason) => f.write_str(reason),
+            Self::Shutdown => f.write_str("lbd was stopped"),
+        }
+    }
 }

@@ -20,6 +20,7 @@
 //! | event | Initialize | Backup | Active |
 //! |---|---|---|---|
 //! | start | an owner leads; others become Backup and wait the active-down interval | – | – |
+//! | resume | leads | – | – |
 //! | shutdown | – | Initialize | release, yield; Initialize |
 //! | a release is heard | – | wait the skew time; when waiting for leave, go on | answer and announce at once |
 //! | heard: higher priority | – | follow it: wait the active-down interval from now | advertise once more, yield; Backup, following it |
@@ -43,10 +44,12 @@
 //!   it to the rate of the repeats.
 //! - Announcements are repeated, and made every now and then.
 //! - A change of priority is advertised at once.
+//! - A router that is made anew on a host that has the addresses still goes on leading.
 //! - The hold, and the preemption delay. Without a delay, whoever has a lower priority is relieved
 //!   at the moment at which the RFC's router would do it.
 
 use super::active::Active;
+use super::addresses::Addresses;
 use super::backup::{Backup, Leader};
 use super::counters::Counters;
 use super::effect::{Effect, LeadReason, YieldReason};
@@ -93,10 +96,13 @@ enum Phase {
 
 /// How the last one that was not configured as we are differs from us.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Disagreement {
-    peer: IpAddr,
-    addresses: bool,
-    interval: bool,
+pub struct Disagreement {
+    /// Its address.
+    pub peer: IpAddr,
+    /// It has other virtual addresses.
+    pub addresses: bool,
+    /// It has another interval.
+    pub interval: bool,
 }
 
 impl Machine {
@@ -137,6 +143,17 @@ impl Machine {
                 self.lead_as_owner(now);
             }
             Phase::Backup(_) | Phase::Active(_) => {}
+        }
+    }
+
+    /// Starts, and leads at once: for a router of which an earlier one led on this host and did not
+    /// end in order, so that the addresses are here still. Whoever took over meanwhile and ranks
+    /// higher answers, and is then followed.
+    pub fn resume(&mut self, now: Instant) {
+        match (self.phase, &self.hold) {
+            (Phase::Initialize, None) => self.lead(now, LeadReason::Resumed),
+            (Phase::Initialize, Some(_)) => self.start(now),
+            (Phase::Backup(_) | Phase::Active(_), _) => {}
         }
     }
 
@@ -269,6 +286,19 @@ impl Machine {
         }
     }
 
+    /// Changes the virtual addresses. Whoever leads answers for them from now on, and says so.
+    pub fn set_addresses(&mut self, now: Instant, addresses: Addresses) {
+        if addresses == self.params.addresses {
+            return;
+        }
+        self.params.addresses = addresses;
+        self.disagreement = None;
+        if let Phase::Active(_) = self.phase {
+            self.advertise(now);
+            self.announce_again(now);
+        }
+    }
+
     /// Announces the addresses again, with all repeats, if this router leads: for whoever learns
     /// that the neighbours may have missed something, as when the link was down.
     pub fn announce_again(&mut self, now: Instant) {
@@ -323,7 +353,13 @@ impl Machine {
         self.hold.as_deref()
     }
 
-    /// What it was told at its making.
+    /// How the last peer that was heard differs in what it was told, if it does.
+    #[must_use]
+    pub const fn disagreement(&self) -> Option<Disagreement> {
+        self.disagreement
+    }
+
+    /// What it was told.
     #[must_use]
     pub const fn params(&self) -> &Params {
         &self.params
@@ -453,7 +489,10 @@ impl Machine {
         let (interval, repeats) = (self.params.interval, self.params.repeats);
         let relieved = match reason {
             LeadReason::Preempts { peer, .. } => Some(peer),
-            LeadReason::Owner | LeadReason::ActiveDown | LeadReason::Released => None,
+            LeadReason::Owner
+            | LeadReason::ActiveDown
+            | LeadReason::Released
+            | LeadReason::Resumed => None,
         };
         self.phase = Phase::Active(Active::begin(interval, repeats, relieved, now));
         // Whoever leads still yields only when it hears of us: answer before it stops.

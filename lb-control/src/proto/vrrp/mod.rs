@@ -28,7 +28,7 @@ pub use announcements::Repeats;
 pub use backup::Leader;
 pub use counters::Counters;
 pub use effect::{Effect, LeadReason, YieldReason};
-pub use machine::{Machine, State};
+pub use machine::{Disagreement, Machine, State};
 pub use packet::{Advert, ChecksumForm, Ends, MixedFamilies};
 pub use params::{Params, Preempt};
 pub use refusal::Refusal;

@@ -103,6 +103,7 @@ fn short(effect: &Effect) -> String {
             LeadReason::Owner => "lead:owner",
             LeadReason::ActiveDown => "lead:active-down",
             LeadReason::Released => "lead:released",
+            LeadReason::Resumed => "lead:resumed",
             LeadReason::Preempts { .. } => "lead:preempts",
         },
         Effect::Yield { reason } => match reason {
@@ -186,6 +187,42 @@ fn start() {
         bench.effects()
     };
     every(start, [BACKUP, BACKUP, BACKUP, BACKUP, ACTIVE]);
+}
+
+#[test]
+fn resume() {
+    let resume = |bench: &mut Bench| {
+        bench.machine.resume(bench.now);
+        bench.effects()
+    };
+    let leads = "Active lead:resumed advert:100 announce";
+    every(resume, [leads, BACKUP, BACKUP, BACKUP, ACTIVE]);
+}
+
+#[test]
+fn whoever_may_not_lead_does_not_resume_either() {
+    let mut bench = Bench::new(params());
+    bench.hold();
+    bench.machine.resume(bench.now);
+    assert_eq!(bench.effects(), "");
+    assert_eq!(bench.machine.state(), State::Backup);
+}
+
+#[test]
+fn other_addresses() {
+    let change = |bench: &mut Bench| {
+        let addresses = Addresses::v4(vec![Ipv4Addr::new(192, 0, 2, 101)]);
+        let addresses = addresses.expect("an address");
+        bench
+            .machine
+            .set_addresses(bench.now, bench.machine.params().addresses.clone());
+        assert_eq!(bench.effects(), "", "they are the same");
+        bench.machine.set_addresses(bench.now, addresses.clone());
+        assert_eq!(bench.machine.params().addresses, addresses);
+        bench.effects()
+    };
+    let said = "Active advert:100 announce";
+    every(change, [INITIALIZE, BACKUP, BACKUP, BACKUP, said]);
 }
 
 #[test]
