@@ -423,7 +423,9 @@ fn the_documented_configurations_are_right() {
     let service = "[[service]]\nname = \"www\"\nvip = \"192.0.2.10:80/tcp\"\n\
         [service.check]\ntype = \"http\"\npath = \"/healthz\"\nhost = \"www.example.com\"\n\
         [[service.backend]]\nname = \"web1\"\naddress = \"10.0.2.11:8080\"\n";
-    let short = format!("interfaces = [\"eth0\", \"eth1\"]\n{service}");
+    let ha = "[ha]\ninterface = \"eth0\"\nvrid = 51\npeer = \"192.0.2.3\"\n\
+        addresses = [\"10.0.2.1/32 dev eth1\"]\n";
+    let short = format!("interfaces = [\"eth0\", \"eth1\"]\n{ha}{service}");
     assert_eq!(read(text).unwrap(), read(&short).unwrap());
 }
 

@@ -153,5 +153,6 @@ impl<D: Dataplane> Daemon<D> {
         self.health.retain(|backend, _| known.contains(backend));
         self.world.up.retain(|backend, _| known.contains(backend));
         self.watch();
+        self.tell_router();
     }
 }
