@@ -137,7 +137,7 @@ pub struct Lab {
     layout: Layout,
     programs: Programs,
     webs: Vec<Option<Process>>,
-    /// Of the first balancer, and of the second.
+    /// What runs on the first balancer, and on the second: lbd, or keepalived in its place.
     lbds: [Option<Process>; 2],
     keep: bool,
 }
@@ -314,6 +314,26 @@ impl Lab {
                 bail!("lbd ended with {status}: {}", last_lines(&log))
             }
         })
+    }
+
+    /// Starts keepalived in the place of a balancer's lbd. It is to have the same addresses, and
+    /// this priority.
+    pub fn start_keepalived_on(&mut self, balancer: Balancer, priority: u8) -> Result<()> {
+        ensure!(self.lbd(balancer).is_none(), "something runs already");
+        let file = |name| self.layout.run_dir().join(name);
+        let config = file("keepalived.conf");
+        fs::write(&config, self.config.ha.to_keepalived(priority))?;
+        let mut command = self.balancer(balancer).command("keepalived")?;
+        command
+            .args(["--dont-fork", "--log-console", "--vrrp", "--use-file"])
+            .arg(config)
+            .arg("--pid")
+            .arg(file("keepalived.pid"))
+            .arg("--vrrp_pid")
+            .arg(file("keepalived-vrrp.pid"));
+        let log = self.layout.log("keepalived");
+        *self.lbd(balancer) = Some(Process::start(command, &log)?);
+        Ok(())
     }
 
     /// Kills lbd with SIGKILL, as a crash would.

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::net::SocketAddr;
 
-use crate::layout::{self, Balancer, LB_BACK, Layout};
+use crate::layout::{self, Balancer, LB_BACK, Layout, VIP};
 
 /// What a test may want to change, before or while lbd runs.
 #[derive(Debug, Clone)]
@@ -57,6 +57,19 @@ pub struct Ha {
 }
 
 impl Ha {
+    /// The same for keepalived, which multicasts.
+    pub(crate) fn to_keepalived(&self, priority: u8) -> String {
+        let seconds = self.interval.trim_end_matches("ms");
+        let seconds: f64 = seconds.parse().map_or(1.0, |it: f64| it / 1_000.0);
+        let preempt = if self.preempt { "" } else { "nopreempt" };
+        format!(
+            "global_defs {{\n vrrp_version 3\n}}\n\
+             vrrp_instance shared {{\n state BACKUP\n interface eth0\n virtual_router_id 51\n \
+             priority {priority}\n advert_int {seconds}\n {preempt}\n virtual_ipaddress {{\n  \
+             {LB_BACK}/32 dev eth1\n  {VIP}/32 dev eth0\n }}\n}}\n"
+        )
+    }
+
     fn to_toml(&self, balancer: Balancer) -> String {
         let Self {
             interval,

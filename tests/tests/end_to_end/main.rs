@@ -45,7 +45,9 @@ scenarios! {
         a_restarted_leader_goes_on_leading
         after_a_partition_there_is_one_leader
         two_that_know_each_other_need_no_group
-        addresses_come_and_go_with_services;
+        addresses_come_and_go_with_services
+        keepalived_follows_lbd
+        lbd_follows_keepalived;
     bad_input:
         broken_packets_disturb_nobody
         bad_clients_of_the_api_harm_nobody;

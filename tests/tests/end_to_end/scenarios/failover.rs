@@ -272,3 +272,74 @@ pub(crate) fn addresses_come_and_go_with_services() -> Result<()> {
     change(&add, true)?;
     change(&["service", "remove", "mail"], false)
 }
+
+fn wait_until_has_addresses(lab: &Lab, balancer: Balancer, has: bool) -> Result<()> {
+    let what = format!("{} to have the addresses: {has}", balancer.host());
+    wait_for(PATIENCE, &what, || {
+        ensure!(has_addresses(lab, balancer)? == has);
+        Ok(())
+    })
+}
+
+/// lbd leads, and keepalived takes over: when lbd ends, and when its host dies.
+pub(crate) fn keepalived_follows_lbd() -> Result<()> {
+    // keepalived takes no other form.
+    let form = "checksum = \"pseudo-header\"\n";
+    let mut lab = alone(|lab| lab.config.ha.more = form.to_owned())?;
+    lab.start_keepalived_on(Second, 100)?;
+    wait_until_keepalived_says(&lab, "Entering BACKUP STATE")?;
+    lab.stop_lbd_on(First)?;
+    wait_until_has_addresses(&lab, Second, true)?;
+    lab.start_lbd_on(First)?;
+    wait_for_leader(&lab, First)?;
+    wait_until_has_addresses(&lab, Second, false)?;
+    ask(&lab, 30)?;
+    let alarms = alarms(&lab, First)?;
+    ensure!(alarms == "[]", "{alarms}");
+    lab.kill_balancer(First)?;
+    wait_until_has_addresses(&lab, Second, true)
+}
+
+/// keepalived leads, and lbd takes over: when keepalived ends, and when its host dies.
+pub(crate) fn lbd_follows_keepalived() -> Result<()> {
+    let mut lab = alone(|_| {})?;
+    lab.start_keepalived_on(Second, 250)?;
+    wait_until_has_addresses(&lab, Second, true)?;
+    wait_for_role(&lab, First, "standby")?;
+    lab.stop_lbd_on(Second)?;
+    wait_for_leader(&lab, First)?;
+    let status = ha(&lab, First)?;
+    ensure!(status["reason"] == "the leader gave up", "{status}");
+    ask(&lab, 30)?;
+    lab.start_keepalived_on(Second, 250)?;
+    wait_for_role(&lab, First, "standby")?;
+    wait_until_has_addresses(&lab, Second, true)?;
+    lab.kill_balancer(Second)?;
+    wait_for_leader(&lab, First)?;
+    let status = ha(&lab, First)?;
+    ensure!(status["reason"] == "no leader was heard", "{status}");
+    let refused = status["counters"].to_string();
+    ensure!(!refused.contains("refused"), "{refused}");
+    ask(&lab, 30)?;
+    Ok(())
+}
+
+/// A lab in which only the first of two balancers runs, and leads.
+fn alone(change: impl FnOnce(&mut Lab)) -> Result<Lab> {
+    let mut lab = Lab::builder(programs()?).webs(3).pair().build()?;
+    lab.start_webs()?;
+    change(&mut lab);
+    lab.write_config()?;
+    lab.start_lbd_on(First)?;
+    wait_until_ready(&lab, First)?;
+    wait_for_leader(&lab, First)?;
+    Ok(lab)
+}
+
+fn wait_until_keepalived_says(lab: &Lab, what: &str) -> Result<()> {
+    wait_for(PATIENCE, &format!("keepalived to say {what:?}"), || {
+        let log = lab.log("keepalived")?;
+        ensure!(log.contains(what), "{log}");
+        Ok(())
+    })
+}
