@@ -29,27 +29,27 @@ impl Addresses {
         Ok(Self { socket })
     }
 
-    /// Gives an address to an interface. One that it has already is as good.
-    pub(super) fn add(&self, ifindex: u32, owned: &OwnedAddress) -> io::Result<()> {
+    /// Gives an address to an interface. Says whether it did not have it.
+    pub(super) fn add(&self, ifindex: u32, owned: &OwnedAddress) -> io::Result<bool> {
         let mut message = message(ifindex, owned);
         let address = AddressAttribute::Address(IpAddr::V4(owned.address));
         message.attributes.push(address);
         message.attributes.push(AddressAttribute::Protocol(MADE_BY));
         let flags = NLM_F_REQUEST | NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL;
         match self.ask(RouteNetlinkMessage::NewAddress(message), flags) {
-            Err(error) if is(&error, Errno::EEXIST) => Ok(()),
-            result => result,
+            Err(error) if is(&error, Errno::EEXIST) => Ok(false),
+            result => result.map(|()| true),
         }
     }
 
-    /// Takes an address from an interface. One that it has not is as good.
-    pub(super) fn remove(&self, ifindex: u32, owned: &OwnedAddress) -> io::Result<()> {
+    /// Takes an address from an interface. Says whether it had it.
+    pub(super) fn remove(&self, ifindex: u32, owned: &OwnedAddress) -> io::Result<bool> {
         // Without more than this in it, the kernel does not mind the length of the prefix, which
         // is another one where somebody else gave it.
         let message = RouteNetlinkMessage::DelAddress(message(ifindex, owned));
         match self.ask(message, NLM_F_REQUEST | NLM_F_ACK) {
-            Err(error) if is(&error, Errno::EADDRNOTAVAIL) => Ok(()),
-            result => result,
+            Err(error) if is(&error, Errno::EADDRNOTAVAIL) => Ok(false),
+            result => result.map(|()| true),
         }
     }
 

@@ -3,7 +3,7 @@
 use super::addresses::Addresses;
 use super::announcer::Announcer;
 use super::link::Links;
-use super::monitor::Monitor;
+use super::monitor;
 use super::socket::AdvertSocket;
 use super::{Command, Event, Report, Wanted, commands, realtime};
 use crate::config::{Ha, OwnedAddress};
@@ -13,15 +13,15 @@ use nix::poll::{PollFd, PollFlags, ppoll};
 use nix::sys::eventfd::EventFd;
 use nix::sys::time::TimeSpec;
 use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::AsFd as _;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 
-/// How often the daemon is told how things are, and how often everything is looked at without
-/// being asked, so that drift heals.
-const LOOK_PERIOD: Duration = Duration::from_secs(1);
+/// How often the daemon is told how things are, if nothing changes.
+const REPORT_PERIOD: Duration = Duration::from_secs(1);
 
 /// How many packets are taken before anything else has its turn. A flood must not stop us from
 /// advertising.
@@ -32,7 +32,7 @@ pub(super) struct Driver {
     wake: Arc<EventFd>,
     commands: commands::Receiver<Command>,
     events: mpsc::UnboundedSender<Event>,
-    monitor: Monitor,
+    found: commands::Receiver<io::Result<Links>>,
     addresses: Addresses,
     announcer: Announcer,
     links: Links,
@@ -52,13 +52,13 @@ impl Driver {
         wake: Arc<EventFd>,
         commands: commands::Receiver<Command>,
         events: mpsc::UnboundedSender<Event>,
-    ) -> std::io::Result<Self> {
+    ) -> io::Result<Self> {
         Ok(Self {
             ha,
+            found: monitor::spawn(Arc::clone(&wake))?,
             wake,
             commands,
             events,
-            monitor: Monitor::open()?,
             addresses: Addresses::open()?,
             announcer: Announcer::open()?,
             links: Links::default(),
@@ -76,23 +76,22 @@ impl Driver {
         for refused in realtime::ask() {
             self.tell(Event::Notice(refused));
         }
-        self.look(Instant::now());
-        let mut look_at = Instant::now() + LOOK_PERIOD;
+        let mut report_at = Instant::now() + REPORT_PERIOD;
         loop {
             // What comes after this moment is not older than what is due at it. What came before
             // is heard first.
             let now = Instant::now();
             self.hear(now);
-            let changed = self.monitor.take();
-            if changed || look_at <= now {
-                self.look(now);
-            }
-            if look_at <= now {
-                look_at = now + LOOK_PERIOD;
-                self.report();
+            let _ = self.wake.read();
+            while let Ok(found) = self.found.try_recv() {
+                self.look(now, found);
             }
             if self.obey(now).is_break() {
                 return;
+            }
+            if report_at <= now {
+                report_at = now + REPORT_PERIOD;
+                self.report();
             }
             if let Some(machine) = &mut self.machine
                 && machine.deadline().is_some_and(|deadline| deadline <= now)
@@ -100,19 +99,16 @@ impl Driver {
                 machine.on_timeout(now);
             }
             self.carry_out();
-            self.wait(look_at);
+            self.wait(report_at);
         }
     }
 
     /// Waits until something arrives, or is due.
-    fn wait(&mut self, look_at: Instant) {
+    fn wait(&mut self, report_at: Instant) {
         let deadline = self.machine.as_ref().and_then(Machine::deadline);
-        let until = deadline.map_or(look_at, |deadline| deadline.min(look_at));
+        let until = deadline.map_or(report_at, |deadline| deadline.min(report_at));
         let left = until.saturating_duration_since(Instant::now());
-        let mut descriptors = vec![
-            PollFd::new(self.wake.as_fd(), PollFlags::POLLIN),
-            PollFd::new(self.monitor.as_fd(), PollFlags::POLLIN),
-        ];
+        let mut descriptors = vec![PollFd::new(self.wake.as_fd(), PollFlags::POLLIN)];
         if let Some((_, socket)) = &self.socket {
             descriptors.push(PollFd::new(socket.as_fd(), PollFlags::POLLIN));
         }
@@ -154,7 +150,6 @@ impl Driver {
     /// Does what the daemon says.
     fn obey(&mut self, now: Instant) -> std::ops::ControlFlow<()> {
         use std::ops::ControlFlow::{Break, Continue};
-        let _ = self.wake.read();
         loop {
             match self.commands.try_recv() {
                 Ok(Command::Follow(wanted)) => self.follow(now, wanted),
@@ -202,21 +197,16 @@ impl Driver {
         machine.set_eligible(now, eligible);
     }
 
-    /// Looks at the host's interfaces, and mends what is not as it was left.
-    fn look(&mut self, now: Instant) {
-        let before = std::mem::take(&mut self.links);
-        match Links::look() {
-            Ok(links) => {
-                self.links = links;
-                self.faults.set(Topic::Look, None);
-            }
-            Err(error) => {
-                self.links = before;
-                let fault = format!("cannot ask for this host's addresses: {error}");
-                self.faults.set(Topic::Look, Some(fault));
-                return;
-            }
-        }
+    /// Looks at the host's interfaces, and mends what is not as it was left. What was found may be
+    /// older than what was done since.
+    fn look(&mut self, now: Instant, found: io::Result<Links>) {
+        let fault = found.as_ref().err();
+        let fault = fault.map(|error| format!("cannot ask for this host's addresses: {error}"));
+        self.faults.set(Topic::Look, fault);
+        let Ok(links) = found else {
+            return;
+        };
+        let before = std::mem::replace(&mut self.links, links);
         self.begin(now);
         self.connect();
         let (Some(machine), Some(wanted)) = (&self.machine, &self.wanted) else {
@@ -235,20 +225,19 @@ impl Driver {
         });
         match state {
             State::Active => {
-                self.give(&missing);
+                let gave = self.give(&missing);
                 if let Some(machine) = &mut self.machine
-                    && (came_back || !missing.is_empty())
+                    && (came_back || !gave.is_empty())
                 {
                     machine.announce_again(now);
                 }
             }
             State::Backup => {
-                for each in &held {
+                for each in self.take_away(&held) {
                     self.tell(Event::Notice(format!(
                         "{each} was here, though this host does not lead: taken away"
                     )));
                 }
-                self.take_away(&held);
             }
             State::Initialize => {}
         }
@@ -259,6 +248,10 @@ impl Driver {
         let (None, Some(wanted)) = (&self.machine, &self.wanted) else {
             return;
         };
+        if self.links == Links::default() {
+            // They were not looked at yet.
+            return;
+        }
         let Some(addresses) = advertised(&wanted.addresses) else {
             let fault = "there is no service, and so nothing to share".to_owned();
             self.faults.set(Topic::Link, Some(fault));
@@ -322,6 +315,16 @@ impl Driver {
         let fault = fault.map(|error| format!("cannot advertise on {interface}: {error}"));
         self.faults.set(Topic::Link, fault);
         self.faults.set(Topic::Hear, None);
+        if self.ha.peer.is_some() {
+            // A peer that leads asked for us in vain, and asks again in a second only: until then
+            // nothing that it sends would be heard, and it would be taken for dead.
+            let hello = announce::gratuitous_arp(link.mac, own);
+            let sent = self.announcer.send(ifindex, &hello);
+            let fault = sent
+                .err()
+                .map(|error| format!("cannot announce {own}: {error}"));
+            self.faults.set(Topic::Announce, fault);
+        }
         self.socket = opened.ok().map(|socket| (ifindex, socket));
     }
 
@@ -371,7 +374,7 @@ impl Driver {
             .advert(claim)
             .encode(socket.ends(), self.ha.checksum);
         let sent = payload
-            .map_err(std::io::Error::other)
+            .map_err(io::Error::other)
             .and_then(|payload| socket.send(&payload));
         let interface = &self.ha.interface;
         let fault = sent.err().map(|error| {
@@ -394,31 +397,37 @@ impl Driver {
         self.faults.set(Topic::Announce, fault);
     }
 
-    fn give(&mut self, addresses: &BTreeSet<OwnedAddress>) {
-        self.change(addresses, "give", Addresses::add);
+    /// Returns those that were not here.
+    fn give(&mut self, addresses: &BTreeSet<OwnedAddress>) -> Vec<OwnedAddress> {
+        self.change(addresses, "give", Addresses::add)
     }
 
-    fn take_away(&mut self, addresses: &BTreeSet<OwnedAddress>) {
-        self.change(addresses, "take away", Addresses::remove);
+    /// Returns those that were here.
+    fn take_away(&mut self, addresses: &BTreeSet<OwnedAddress>) -> Vec<OwnedAddress> {
+        self.change(addresses, "take away", Addresses::remove)
     }
 
     fn change(
         &mut self,
         addresses: &BTreeSet<OwnedAddress>,
         what: &str,
-        how: impl Fn(&Addresses, u32, &OwnedAddress) -> std::io::Result<()>,
-    ) {
+        how: impl Fn(&Addresses, u32, &OwnedAddress) -> io::Result<bool>,
+    ) -> Vec<OwnedAddress> {
         let mut fault = None;
+        let mut changed = Vec::new();
         for owned in addresses {
             let result = match self.links.get(&owned.interface) {
                 Some(link) => how(&self.addresses, link.ifindex, owned),
-                None => Err(std::io::Error::other("there is no such interface")),
+                None => Err(io::Error::other("there is no such interface")),
             };
-            if let Err(error) = result {
-                fault = Some(format!("cannot {what} {owned}: {error}"));
+            match result {
+                Ok(true) => changed.push(owned.clone()),
+                Ok(false) => {}
+                Err(error) => fault = Some(format!("cannot {what} {owned}: {error}")),
             }
         }
         self.faults.set(Topic::Addresses, fault);
+        changed
     }
 
     fn report(&mut self) {
