@@ -22,7 +22,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::signal::Signal;
 
-use crate::layout::{self, Layout};
+use crate::layout::{self, Balancer, Layout};
 use crate::lbd_config::LbdConfig;
 use crate::netns::Namespace;
 use crate::process::{self, Process};
@@ -48,6 +48,7 @@ pub struct Builder {
     programs: Programs,
     name: Option<String>,
     webs: u8,
+    pair: bool,
 }
 
 impl Builder {
@@ -65,10 +66,20 @@ impl Builder {
         self
     }
 
+    /// Makes it a lab with two load balancers, one of which leads.
+    #[must_use]
+    pub fn pair(mut self) -> Self {
+        self.pair = true;
+        self
+    }
+
     /// Creates namespaces, wires and files. No program is started.
     pub fn build(self) -> Result<Lab> {
         let name = self.name.unwrap_or_else(unique_name);
-        let layout = Layout::new(&name, self.webs)?;
+        let mut layout = Layout::new(&name, self.webs)?;
+        if self.pair {
+            layout = layout.with_pair();
+        }
         // The configuration asks for paths that the programs do not create.
         layout.save()?;
         // From here on there is something to clean up, which dropping this does.
@@ -76,25 +87,38 @@ impl Builder {
             config: LbdConfig::of(&layout),
             lbd_options: Vec::new(),
             webs: (0..self.webs).map(|_| None).collect(),
-            lbd: None,
+            lbds: [None, None],
             programs: self.programs,
             keep: false,
             layout,
         };
         lab.write_config()?;
-        fs::create_dir(lab.layout.bpffs())?;
-        fs::create_dir(lab.layout.state_dir())?;
-        mount(
-            Some("bpf"),
-            &lab.layout.bpffs(),
-            Some("bpf"),
-            MsFlags::empty(),
-            None::<&str>,
-        )
-        .context("failed to mount a BPF file system")?;
+        for &balancer in lab.layout.balancers() {
+            let bpffs = lab.layout.bpffs_of(balancer);
+            fs::create_dir(&bpffs)?;
+            fs::create_dir(lab.layout.state_dir_of(balancer))?;
+            mount(
+                Some("bpf"),
+                &bpffs,
+                Some("bpf"),
+                MsFlags::empty(),
+                None::<&str>,
+            )
+            .context("failed to mount a BPF file system")?;
+            if lab.layout.is_pair() {
+                share_secret(&lab.layout.state_dir_of(balancer))?;
+            }
+        }
         topology::create(&lab.layout)?;
         Ok(lab)
     }
+}
+
+/// Both balancers must hash alike, so that connections survive when the other one takes over.
+fn share_secret(state_dir: &std::path::Path) -> Result<()> {
+    let path = state_dir.join("secret");
+    fs::write(&path, b"both know this 1")
+        .with_context(|| format!("failed to write {}", path.display()))
 }
 
 fn unique_name() -> String {
@@ -113,7 +137,8 @@ pub struct Lab {
     layout: Layout,
     programs: Programs,
     webs: Vec<Option<Process>>,
-    lbd: Option<Process>,
+    /// What runs on the first balancer, and on the second: lbd, or keepalived in its place.
+    lbds: [Option<Process>; 2],
     keep: bool,
 }
 
@@ -124,6 +149,7 @@ impl Lab {
             programs,
             name: None,
             webs: 2,
+            pair: false,
         }
     }
 
@@ -157,9 +183,41 @@ impl Lab {
         self.layout.namespace("client")
     }
 
-    /// The load balancer's namespace.
+    /// The load balancer's namespace: the first one's, if there are two.
     pub fn lb(&self) -> Namespace {
-        self.layout.namespace("lb")
+        self.balancer(Balancer::First)
+    }
+
+    /// The namespace of a load balancer.
+    pub fn balancer(&self, balancer: Balancer) -> Namespace {
+        self.layout.namespace(balancer.host())
+    }
+
+    /// Unplugs a balancer at the switch: nothing gets through, and it does not notice.
+    pub fn cut(&self, balancer: Balancer) -> Result<()> {
+        topology::cut(&self.layout, balancer)
+    }
+
+    /// Plugs it in again.
+    pub fn heal(&self, balancer: Balancer) -> Result<()> {
+        topology::heal(&self.layout, balancer)
+    }
+
+    /// Cuts a balancer off, and kills everything on it: as if it lost power.
+    pub fn kill_balancer(&mut self, balancer: Balancer) -> Result<()> {
+        self.cut(balancer)?;
+        if let Some(lbd) = self.lbd(balancer).take() {
+            lbd.kill()?;
+        }
+        process::kill_all(&[self.balancer(balancer)])
+    }
+
+    fn lbd(&mut self, balancer: Balancer) -> &mut Option<Process> {
+        let [first, second] = &mut self.lbds;
+        match balancer {
+            Balancer::First => first,
+            Balancer::Second => second,
+        }
     }
 
     /// The namespace of web server `n`.
@@ -216,59 +274,96 @@ impl Lab {
         slot.with_context(|| format!("there is no {}", layout::web_name(n)))
     }
 
-    /// Writes the configuration of lbd.
+    /// Writes the configuration of lbd, on each balancer.
     pub fn write_config(&self) -> Result<()> {
-        let path = self.layout.config();
-        fs::write(&path, self.config.to_toml(&self.layout))
-            .with_context(|| format!("failed to write {}", path.display()))
+        self.layout.balancers().iter().try_for_each(|&balancer| {
+            let path = self.layout.config_of(balancer);
+            fs::write(&path, self.config.to_toml(&self.layout, balancer))
+                .with_context(|| format!("failed to write {}", path.display()))
+        })
     }
 
     /// Starts lbd with the configuration as written, and waits until `lbctl status` works.
     pub fn start_lbd(&mut self) -> Result<()> {
-        ensure!(self.lbd.is_none(), "lbd runs already");
-        let mut command = self.lb().command(&self.programs.lbd)?;
-        command.arg("--config").arg(self.layout.config());
+        self.start_lbd_on(Balancer::First)
+    }
+
+    /// Like [`start_lbd`](Self::start_lbd), on either balancer.
+    pub fn start_lbd_on(&mut self, balancer: Balancer) -> Result<()> {
+        ensure!(self.lbd(balancer).is_none(), "lbd runs already");
+        let namespace = self.balancer(balancer);
+        let mut command = namespace.command(&self.programs.lbd)?;
+        command.arg("--config").arg(self.layout.config_of(balancer));
         command.args(&self.lbd_options);
-        let log = self.layout.log("lbd");
+        let log = self.layout.log(balancer.lbd());
         let mut process = Process::start(command, &log)?;
         let answers = wait::wait_for(PATIENCE, "lbd to answer", || {
             if let Some(status) = process.ended()? {
                 return Ok(Err(status));
             }
-            let output = self.lbctl(&["status"])?;
+            let output = self.lbctl_on(balancer, &["status"])?;
             let said = String::from_utf8_lossy(&output.stderr);
             ensure!(output.status.success(), "lbctl status: {}", said.trim());
             Ok(Ok(()))
         });
-        self.lbd = Some(process);
+        *self.lbd(balancer) = Some(process);
         answers.and_then(|answer| match answer {
             Ok(()) => Ok(()),
             Err(status) => {
-                self.lbd = None;
+                *self.lbd(balancer) = None;
                 bail!("lbd ended with {status}: {}", last_lines(&log))
             }
         })
     }
 
+    /// Starts keepalived in the place of a balancer's lbd. It is to have the same addresses, and
+    /// this priority.
+    pub fn start_keepalived_on(&mut self, balancer: Balancer, priority: u8) -> Result<()> {
+        ensure!(self.lbd(balancer).is_none(), "something runs already");
+        let file = |name| self.layout.run_dir().join(name);
+        let config = file("keepalived.conf");
+        fs::write(&config, self.config.ha.to_keepalived(priority))?;
+        let mut command = self.balancer(balancer).command("keepalived")?;
+        command
+            .args(["--dont-fork", "--log-console", "--vrrp", "--use-file"])
+            .arg(config)
+            .arg("--pid")
+            .arg(file("keepalived.pid"))
+            .arg("--vrrp_pid")
+            .arg(file("keepalived-vrrp.pid"));
+        let log = self.layout.log("keepalived");
+        *self.lbd(balancer) = Some(Process::start(command, &log)?);
+        Ok(())
+    }
+
     /// Kills lbd with SIGKILL, as a crash would.
     pub fn kill_lbd(&mut self) -> Result<()> {
-        self.lbd.take().context("lbd does not run")?.kill()
+        self.kill_lbd_on(Balancer::First)
+    }
+
+    /// Like [`kill_lbd`](Self::kill_lbd), on either balancer.
+    pub fn kill_lbd_on(&mut self, balancer: Balancer) -> Result<()> {
+        let lbd = self.lbd(balancer).take();
+        lbd.context("lbd does not run")?.kill()
     }
 
     /// Stops lbd with SIGTERM.
     pub fn stop_lbd(&mut self) -> Result<()> {
-        let status = self
-            .lbd
-            .take()
-            .context("lbd does not run")?
-            .stop(PATIENCE)?;
+        self.stop_lbd_on(Balancer::First)
+    }
+
+    /// Like [`stop_lbd`](Self::stop_lbd), on either balancer.
+    pub fn stop_lbd_on(&mut self, balancer: Balancer) -> Result<()> {
+        let lbd = self.lbd(balancer).take();
+        let status = lbd.context("lbd does not run")?.stop(PATIENCE)?;
         ensure!(status.success(), "lbd ended with {status}");
         Ok(())
     }
 
     /// Makes lbd read its configuration again, with SIGHUP.
     pub fn reload_lbd(&self) -> Result<()> {
-        let lbd = self.lbd.as_ref().context("lbd does not run")?;
+        let [lbd, _] = &self.lbds;
+        let lbd = lbd.as_ref().context("lbd does not run")?;
         lbd.signal(Signal::SIGHUP)
     }
 
@@ -299,9 +394,14 @@ impl Lab {
 
     /// Runs lbctl against this lab's lbd.
     pub fn lbctl(&self, args: &[&str]) -> Result<Output> {
+        self.lbctl_on(Balancer::First, args)
+    }
+
+    /// Runs lbctl against a balancer's lbd.
+    pub fn lbctl_on(&self, balancer: Balancer, args: &[&str]) -> Result<Output> {
         Command::new(&self.programs.lbctl)
             .arg("--socket")
-            .arg(self.layout.socket())
+            .arg(self.layout.socket_of(balancer))
             .args(args)
             .output()
             .with_context(|| format!("failed to run {}", self.programs.lbctl.display()))
@@ -309,7 +409,12 @@ impl Lab {
 
     /// Runs lbctl with `--json`, and returns what it says.
     pub fn lbctl_json(&self, args: &[&str]) -> Result<serde_json::Value> {
-        let output = self.lbctl(&[args, &["--json"]].concat())?;
+        self.lbctl_json_on(Balancer::First, args)
+    }
+
+    /// Like [`lbctl_json`](Self::lbctl_json), against a balancer's lbd.
+    pub fn lbctl_json_on(&self, balancer: Balancer, args: &[&str]) -> Result<serde_json::Value> {
+        let output = self.lbctl_on(balancer, &[args, &["--json"]].concat())?;
         let said = String::from_utf8_lossy(&output.stderr);
         ensure!(
             output.status.success(),
@@ -327,7 +432,8 @@ impl Drop for Lab {
         if self.keep {
             return;
         }
-        for process in self.webs.drain(..).flatten().chain(self.lbd.take()) {
+        let lbds = std::mem::take(&mut self.lbds);
+        for process in self.webs.drain(..).chain(lbds).flatten() {
             // One that ended by itself is as good.
             let _ = process.kill();
         }
@@ -347,10 +453,12 @@ fn remove(layout: &Layout) -> Result<()> {
         .collect();
     let mut result = process::kill_all(&namespaces);
     // Closing the pins detaches the programs.
-    if let Err(error) = umount2(&layout.bpffs(), MntFlags::MNT_DETACH)
-        && !matches!(error, nix::errno::Errno::EINVAL | nix::errno::Errno::ENOENT)
-    {
-        result = result.and(Err(error).context("failed to unmount the BPF file system"));
+    for &balancer in layout.balancers() {
+        if let Err(error) = umount2(&layout.bpffs_of(balancer), MntFlags::MNT_DETACH)
+            && !matches!(error, nix::errno::Errno::EINVAL | nix::errno::Errno::ENOENT)
+        {
+            result = result.and(Err(error).context("failed to unmount the BPF file system"));
+        }
     }
     for namespace in &namespaces {
         result = result.and(namespace.delete());

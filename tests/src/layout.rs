@@ -23,6 +23,13 @@ pub const LB_FRONT: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 pub const VIP: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 10);
 /// The load balancer's address on the web servers' side.
 pub const LB_BACK: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 1);
+/// The second load balancer's address on the clients' side, where there are two.
+pub const LB2_FRONT: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 2);
+/// The first load balancer's own address on the web servers' side, where there are two: then
+/// [`LB_BACK`] belongs to whichever leads.
+pub const LB1_BACK: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 2);
+/// The second load balancer's.
+pub const LB2_BACK: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 3);
 /// The port that web servers serve HTTP on.
 pub const WEB_PORT: u16 = 8080;
 /// The port that web servers echo on.
@@ -45,11 +52,56 @@ pub fn web_name(n: u8) -> String {
     format!("web{n}")
 }
 
+/// A load balancer of a lab.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Balancer {
+    /// The only one, or the one that is to lead.
+    First,
+    /// The one that stands by, in a lab that has two.
+    Second,
+}
+
+impl Balancer {
+    /// The name of its host.
+    pub const fn host(self) -> &'static str {
+        match self {
+            Self::First => "lb",
+            Self::Second => "lb2",
+        }
+    }
+
+    /// The other one.
+    #[must_use]
+    pub const fn other(self) -> Self {
+        match self {
+            Self::First => Self::Second,
+            Self::Second => Self::First,
+        }
+    }
+
+    /// Its address on the clients' side.
+    pub const fn front(self) -> Ipv4Addr {
+        match self {
+            Self::First => LB_FRONT,
+            Self::Second => LB2_FRONT,
+        }
+    }
+
+    /// The names of its log and of its files begin with this.
+    pub const fn lbd(self) -> &'static str {
+        match self {
+            Self::First => "lbd",
+            Self::Second => "lbd2",
+        }
+    }
+}
+
 /// The names that a lab's parts go by.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Layout {
     name: String,
     webs: u8,
+    pair: bool,
 }
 
 impl Layout {
@@ -64,7 +116,14 @@ impl Layout {
         Ok(Self {
             name: name.to_owned(),
             webs,
+            pair: false,
         })
+    }
+
+    /// The same with two load balancers.
+    #[must_use]
+    pub fn with_pair(self) -> Self {
+        Self { pair: true, ..self }
     }
 
     /// The layout of a lab that exists, in whatever state.
@@ -76,10 +135,14 @@ impl Layout {
         let webs = value["webs"]
             .as_u64()
             .and_then(|webs| u8::try_from(webs).ok());
-        Self::new(
+        let layout = Self::new(
             name,
             webs.with_context(|| format!("{} has no webs", path.display()))?,
-        )
+        )?;
+        Ok(Self {
+            pair: value["pair"] == true,
+            ..layout
+        })
     }
 
     /// All labs that exist.
@@ -109,7 +172,10 @@ impl Layout {
                 self.name
             )
         })?;
-        fs::write(self.file(MARKER), json!({ "webs": self.webs }).to_string())?;
+        fs::write(
+            self.file(MARKER),
+            json!({ "webs": self.webs, "pair": self.pair }).to_string(),
+        )?;
         Ok(())
     }
 
@@ -123,11 +189,26 @@ impl Layout {
         self.webs
     }
 
+    /// The load balancers that it has.
+    pub fn balancers(&self) -> &'static [Balancer] {
+        if self.pair {
+            &[Balancer::First, Balancer::Second]
+        } else {
+            &[Balancer::First]
+        }
+    }
+
+    /// Whether it has two load balancers.
+    pub fn is_pair(&self) -> bool {
+        self.pair
+    }
+
     /// The names of its hosts: client, lb, switch, web1, web2, …
     pub fn hosts(&self) -> Vec<String> {
-        let fixed = ["client", "lb", "switch"].map(str::to_owned);
+        let balancers = self.balancers().iter().map(|each| each.host());
+        let fixed = ["client"].into_iter().chain(balancers).chain(["switch"]);
         fixed
-            .into_iter()
+            .map(str::to_owned)
             .chain((1..=self.webs).map(web_name))
             .collect()
     }
@@ -152,22 +233,48 @@ impl Layout {
 
     /// The configuration of lbd.
     pub fn config(&self) -> PathBuf {
-        self.file("lbd.toml")
+        self.config_of(Balancer::First)
+    }
+
+    /// The configuration of a balancer's lbd.
+    pub fn config_of(&self, balancer: Balancer) -> PathBuf {
+        self.file(&format!("{}.toml", balancer.lbd()))
     }
 
     /// The socket that lbd listens on.
     pub fn socket(&self) -> PathBuf {
-        self.file("lbd.sock")
+        self.socket_of(Balancer::First)
+    }
+
+    /// The socket that a balancer's lbd listens on.
+    pub fn socket_of(&self, balancer: Balancer) -> PathBuf {
+        self.file(&format!("{}.sock", balancer.lbd()))
     }
 
     /// The BPF file system that lbd pins its maps and links in.
     pub fn bpffs(&self) -> PathBuf {
-        self.file("bpf")
+        self.bpffs_of(Balancer::First)
+    }
+
+    /// The BPF file system of a balancer.
+    pub fn bpffs_of(&self, balancer: Balancer) -> PathBuf {
+        self.file(match balancer {
+            Balancer::First => "bpf",
+            Balancer::Second => "bpf2",
+        })
     }
 
     /// The state that lbd keeps.
     pub fn state_dir(&self) -> PathBuf {
-        self.file("state")
+        self.state_dir_of(Balancer::First)
+    }
+
+    /// The state that a balancer's lbd keeps.
+    pub fn state_dir_of(&self, balancer: Balancer) -> PathBuf {
+        self.file(match balancer {
+            Balancer::First => "state",
+            Balancer::Second => "state2",
+        })
     }
 
     /// What a program of the lab wrote.
@@ -197,5 +304,7 @@ mod tests {
         let lab = Layout::new("x", 2).unwrap();
         assert_eq!(lab.hosts(), ["client", "lb", "switch", "web1", "web2"]);
         assert_eq!(lab.namespace("web2").name(), "x-web2");
+        let hosts = ["client", "lb", "lb2", "switch", "web1", "web2"];
+        assert_eq!(lab.with_pair().hosts(), hosts);
     }
 }

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::net::SocketAddr;
 
-use crate::layout::{self, Layout};
+use crate::layout::{self, Balancer, LB_BACK, Layout, VIP};
 
 /// What a test may want to change, before or while lbd runs.
 #[derive(Debug, Clone)]
@@ -20,6 +20,8 @@ pub struct LbdConfig {
     pub rise: u32,
     /// How many checks must fail before a backend is down.
     pub fall: u32,
+    /// How two balancers share the addresses, in a lab that has two.
+    pub ha: Ha,
     /// The backends of `www`.
     pub backends: Vec<Backend>,
     /// Further lines for the top level.
@@ -41,6 +43,57 @@ pub struct Backend {
     pub weight: u32,
 }
 
+/// What `[ha]` says, in a lab with two balancers. The first has priority 200, the second 100.
+#[derive(Debug, Clone)]
+pub struct Ha {
+    /// From one advertisement to the next.
+    pub interval: String,
+    /// Whether the first takes over from the second, after so long.
+    pub preempt: bool,
+    /// Whether advertisements go to the other balancer alone, and not to the group.
+    pub unicast: bool,
+    /// Further lines.
+    pub more: String,
+}
+
+impl Ha {
+    /// The same for keepalived, which multicasts.
+    pub(crate) fn to_keepalived(&self, priority: u8) -> String {
+        let seconds = self.interval.trim_end_matches("ms");
+        let seconds: f64 = seconds.parse().map_or(1.0, |it: f64| it / 1_000.0);
+        let preempt = if self.preempt { "" } else { "nopreempt" };
+        format!(
+            "global_defs {{\n vrrp_version 3\n}}\n\
+             vrrp_instance shared {{\n state BACKUP\n interface eth0\n virtual_router_id 51\n \
+             priority {priority}\n advert_int {seconds}\n {preempt}\n virtual_ipaddress {{\n  \
+             {LB_BACK}/32 dev eth1\n  {VIP}/32 dev eth0\n }}\n}}\n"
+        )
+    }
+
+    fn to_toml(&self, balancer: Balancer) -> String {
+        let Self {
+            interval,
+            preempt,
+            unicast,
+            more,
+        } = self;
+        let priority = match balancer {
+            Balancer::First => 200,
+            Balancer::Second => 100,
+        };
+        let peer = if *unicast {
+            format!("peer = \"{}\"\n", balancer.other().front())
+        } else {
+            String::new()
+        };
+        format!(
+            "\n[ha]\ninterface = \"eth0\"\nvrid = 51\npriority = {priority}\n\
+             interval = \"{interval}\"\npreempt = {preempt}\n\
+             addresses = [\"{LB_BACK}/32 dev eth1\"]\n{peer}{more}"
+        )
+    }
+}
+
 impl LbdConfig {
     /// All web servers of the lab behind `www`, checked often.
     pub(crate) fn of(layout: &Layout) -> Self {
@@ -56,6 +109,12 @@ impl LbdConfig {
             timeout: "150ms".to_owned(),
             rise: 2,
             fall: 2,
+            ha: Ha {
+                interval: "100ms".to_owned(),
+                preempt: true,
+                unicast: false,
+                more: String::new(),
+            },
             backends: (1..=layout.webs()).map(backend).collect(),
             top: String::new(),
             service: String::new(),
@@ -63,17 +122,22 @@ impl LbdConfig {
         }
     }
 
-    /// The text of the configuration file.
-    pub(crate) fn to_toml(&self, layout: &Layout) -> String {
+    /// The text of a balancer's configuration file.
+    pub(crate) fn to_toml(&self, layout: &Layout, balancer: Balancer) -> String {
+        let ha = if layout.is_pair() {
+            self.ha.to_toml(balancer)
+        } else {
+            String::new()
+        };
         format!(
             "interfaces = [\"eth0\", \"eth1\"]\n\
              socket = \"{}\"\n\
              state_dir = \"{}\"\n\
              bpffs = \"{}\"\n\
-             {self}",
-            layout.socket().display(),
-            layout.state_dir().display(),
-            layout.bpffs().display(),
+             {self}{ha}",
+            layout.socket_of(balancer).display(),
+            layout.state_dir_of(balancer).display(),
+            layout.bpffs_of(balancer).display(),
         )
     }
 }

@@ -7,14 +7,59 @@
 //!                   VIP 192.0.2.10                     10.0.2.12
 //! ```
 //!
+//! In a lab with a second load balancer, `lb2` (.2, 10.0.2.3) is wired as `lb` is, whose own
+//! address on the right is 10.0.2.2 then: the VIP and 10.0.2.1 belong to whichever leads.
+//!
 //! `front` and `back` are bridges in a namespace of their own, the switch. Each wire is a veth
 //! whose both ends are created where they belong, never in the machine's own namespace.
 
 use anyhow::Result;
 
-use crate::layout::{CLIENT, LB_BACK, LB_FRONT, Layout, VIP, web_ip, web_name};
+use crate::layout::{
+    Balancer, CLIENT, LB_BACK, LB_FRONT, LB1_BACK, LB2_BACK, Layout, VIP, web_ip, web_name,
+};
 use crate::netns::ip_batch;
 use crate::offload::{self, Offload};
+
+/// Unplugs all cables of a balancer at the switch, so that it does not notice.
+pub(crate) fn cut(layout: &Layout, balancer: Balancer) -> Result<()> {
+    let cut: String = BRIDGES
+        .iter()
+        .map(|bridge| format!("link set {} nomaster\n", port(balancer.host(), bridge)))
+        .collect();
+    layout.namespace("switch").ip_batch(&cut)
+}
+
+/// Plugs them in again.
+pub(crate) fn heal(layout: &Layout, balancer: Balancer) -> Result<()> {
+    let heal: String = BRIDGES
+        .iter()
+        .map(|bridge| {
+            format!(
+                "link set {} master {bridge}\n",
+                port(balancer.host(), bridge)
+            )
+        })
+        .collect();
+    layout.namespace("switch").ip_batch(&heal)
+}
+
+const BRIDGES: [&str; 2] = ["front", "back"];
+
+/// A load balancer has two ends, so its ports carry the bridge's name.
+fn port(host: &str, bridge: &str) -> String {
+    if is_balancer(host) {
+        format!("{host}-{bridge}")
+    } else {
+        host.to_owned()
+    }
+}
+
+fn is_balancer(host: &str) -> bool {
+    [Balancer::First, Balancer::Second]
+        .iter()
+        .any(|balancer| balancer.host() == host)
+}
 
 /// A wire from a host to a bridge of the switch.
 struct Wire {
@@ -53,20 +98,21 @@ fn wires(layout: &Layout) -> Vec<Wire> {
     let wire = |host: &str, device, bridge, address: String| Wire {
         host: host.to_owned(),
         device,
-        // The load balancer has two ends, so its ports carry the bridge's name.
-        port: if host == "lb" {
-            format!("lb-{bridge}")
-        } else {
-            host.to_owned()
-        },
+        port: port(host, bridge),
         bridge,
         address,
     };
-    let mut wires = vec![
-        wire("client", "eth0", "front", format!("{CLIENT}/24")),
-        wire("lb", "eth0", "front", format!("{LB_FRONT}/24")),
-        wire("lb", "eth1", "back", format!("{LB_BACK}/24")),
-    ];
+    let mut wires = vec![wire("client", "eth0", "front", format!("{CLIENT}/24"))];
+    for balancer in layout.balancers() {
+        let (host, front) = (balancer.host(), balancer.front());
+        let back = match (layout.is_pair(), balancer) {
+            (false, _) => LB_BACK,
+            (true, Balancer::First) => LB1_BACK,
+            (true, Balancer::Second) => LB2_BACK,
+        };
+        wires.push(wire(host, "eth0", "front", format!("{front}/24")));
+        wires.push(wire(host, "eth1", "back", format!("{back}/24")));
+    }
     wires.extend(
         (1..=layout.webs())
             .map(|n| wire(&web_name(n), "eth0", "back", format!("{}/24", web_ip(n)))),
@@ -113,7 +159,7 @@ fn connect(layout: &Layout, wires: &[Wire]) -> Result<()> {
     for wire in wires {
         let namespace = layout.namespace(&wire.host);
         offload::set(&namespace, wire.device, Offload::TxChecksum, false)?;
-        if wire.host == "lb" {
+        if is_balancer(&wire.host) {
             offload::set(&switch, &wire.port, Offload::Gro, true)?;
         }
     }
@@ -121,10 +167,13 @@ fn connect(layout: &Layout, wires: &[Wire]) -> Result<()> {
 }
 
 fn routes(layout: &Layout) -> Result<()> {
-    // An address of the load balancer, so that its kernel answers ARP for it.
-    layout
-        .namespace("lb")
-        .ip_batch(&format!("address add {VIP}/32 dev eth0\n"))?;
+    // An address of the load balancer, so that its kernel answers ARP for it. Of two, the one that
+    // leads takes it.
+    if !layout.is_pair() {
+        layout
+            .namespace("lb")
+            .ip_batch(&format!("address add {VIP}/32 dev eth0\n"))?;
+    }
     layout
         .namespace("client")
         .ip_batch(&format!("route add 10.0.2.0/24 via {LB_FRONT}\n"))?;
@@ -136,14 +185,16 @@ fn routes(layout: &Layout) -> Result<()> {
 }
 
 fn sysctls(layout: &Layout) -> Result<()> {
-    layout.namespace("lb").sysctl(&[
-        ("ipv4/ip_forward", "1"),
-        ("ipv4/conf/all/rp_filter", "0"),
-        ("ipv4/conf/eth0/rp_filter", "0"),
-        ("ipv4/conf/eth1/rp_filter", "0"),
-        ("ipv4/conf/eth0/accept_local", "1"),
-        ("ipv4/conf/eth1/accept_local", "1"),
-    ])?;
+    for balancer in layout.balancers() {
+        layout.namespace(balancer.host()).sysctl(&[
+            ("ipv4/ip_forward", "1"),
+            ("ipv4/conf/all/rp_filter", "0"),
+            ("ipv4/conf/eth0/rp_filter", "0"),
+            ("ipv4/conf/eth1/rp_filter", "0"),
+            ("ipv4/conf/eth0/accept_local", "1"),
+            ("ipv4/conf/eth1/accept_local", "1"),
+        ])?;
+    }
     // Room for a load generator that opens many connections from one address.
     layout.namespace("client").sysctl(&[
         ("ipv4/ip_local_port_range", "1024 65535"),

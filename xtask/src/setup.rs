@@ -20,6 +20,7 @@ const LAB_PROGRAMS: &[(&str, &[&str])] = &[
     ("ethtool", &["ethtool"]),
     ("nft", &["nftables"]),
     ("haproxy", &["haproxy"]),
+    ("keepalived", &["keepalived"]),
     ("curl", &["curl"]),
     ("cc", &["gcc", "libc6-dev"]),
 ];

@@ -8,6 +8,7 @@ pub(super) enum Route<'a> {
     Version,
     Status,
     Stats,
+    Ha,
     Changes,
     Services,
     Service(&'a str),
@@ -28,6 +29,7 @@ impl<'a> Route<'a> {
             ("version", None, ..) => Self::Version,
             ("status", None, ..) => Self::Status,
             ("stats", None, ..) => Self::Stats,
+            ("ha", None, ..) => Self::Ha,
             ("changes", None, ..) => Self::Changes,
             ("services", None, ..) => Self::Services,
             ("backends", None, ..) => Self::AllBackends,
@@ -44,7 +46,7 @@ impl<'a> Route<'a> {
     /// The methods it has, as the `Allow` header says them.
     pub(super) const fn allow(self) -> &'static str {
         match self {
-            Self::Version | Self::Status | Self::Stats | Self::AllBackends => "GET",
+            Self::Version | Self::Status | Self::Stats | Self::Ha | Self::AllBackends => "GET",
             Self::Changes => "GET, DELETE",
             Self::Services | Self::Backends(_) => "GET, POST",
             Self::Service(_) | Self::Backend(..) => "GET, PATCH, DELETE",

@@ -308,6 +308,7 @@ async fn look(route: Route<'_>, handle: &Handle) -> Result<Answer, Fault> {
     let ok = StatusCode::OK;
     Ok(match route {
         Route::Version | Route::Stats | Route::Status => json(ok, &status, revision),
+        Route::Ha => json(ok, &status.ha, revision),
         Route::Changes => json(ok, &status.changes, revision),
         Route::Services => json(ok, &status.services, revision),
         Route::Service(name) => json(ok, service(&status, name)?, revision),

@@ -105,6 +105,7 @@ fn status(revision: u64) -> Status {
         uptime_s: 1,
         alarms: Vec::new(),
         interfaces: Vec::new(),
+        ha: Ha::default(),
         services: vec![Service {
             name: "www".to_owned(),
             vip: "192.0.2.10:80/tcp".to_owned(),

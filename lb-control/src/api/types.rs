@@ -16,6 +16,8 @@ pub struct Status {
     pub alarms: Vec<String>,
     /// The interfaces the program is attached to.
     pub interfaces: Vec<Interface>,
+    /// Whether this host leads.
+    pub ha: Ha,
     /// The services.
     pub services: Vec<Service>,
     /// What was changed by CLI, against the file, in words.
@@ -33,6 +35,44 @@ pub struct Interface {
     pub ifindex: u32,
     /// `native`, `generic` or `not attached`.
     pub mode: String,
+}
+
+/// `GET /v1/ha`: which of two hosts has the addresses.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Ha {
+    /// `leader`, `standby`, `starting`, or `alone`: there is no other.
+    pub role: String,
+    /// Seconds since its role changed.
+    pub since_s: u64,
+    /// Why it did, in words.
+    pub reason: String,
+    /// Where it advertises.
+    pub interface: Option<String>,
+    /// The number of the virtual router.
+    pub vrid: Option<u8>,
+    /// Its priority.
+    pub priority: Option<u8>,
+    /// From one of its advertisements to the next.
+    pub interval_ms: Option<u64>,
+    /// Where it advertises from.
+    pub address: Option<String>,
+    /// What whoever leads has.
+    pub addresses: Vec<String>,
+    /// The other one, if that leads.
+    pub leader: Option<HaLeader>,
+    /// What was sent, heard and refused since lbd was started, and how often it led.
+    pub counters: BTreeMap<String, u64>,
+}
+
+/// The other one, which leads.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct HaLeader {
+    /// Where it advertises from.
+    pub address: String,
+    /// Its priority.
+    pub priority: u8,
+    /// From one of its advertisements to the next.
+    pub interval_ms: u64,
 }
 
 /// Recorded flows, as of the last sweep.

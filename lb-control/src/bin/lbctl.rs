@@ -48,6 +48,9 @@ enum Command {
         #[arg(long)]
         check: bool,
     },
+    /// High availability: which of two load balancers has the addresses
+    #[command(subcommand, arg_required_else_help = true)]
+    Ha(HaCommand),
     /// Services: addresses that clients connect to
     #[command(subcommand, arg_required_else_help = true)]
     Service(ServiceCommand),
@@ -76,6 +79,12 @@ enum Command {
     },
     /// Versions of lbctl and lbd
     Version,
+}
+
+#[derive(Subcommand)]
+enum HaCommand {
+    /// Whether this one leads, since when and why, and what was sent and heard
+    Status,
 }
 
 #[derive(Subcommand)]
@@ -259,6 +268,7 @@ async fn run(arguments: Arguments) -> Result<(), Failure> {
     let session = Session::new(client, arguments.json, arguments.if_revision);
     match arguments.command {
         Command::Status { check } => session.status(check).await,
+        Command::Ha(HaCommand::Status) => session.ha_status().await,
         Command::Service(command) => run_service(&session, command).await,
         Command::Backend(command) => run_backend(&session, command).await,
         Command::Config(ConfigCommand::Diff) => session.diff().await,

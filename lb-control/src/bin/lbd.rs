@@ -9,6 +9,7 @@ use lb_control::dataplane::{self, Attacher, Kernel, Options, Pins};
 use lb_control::shell::health::Checker;
 use lb_control::shell::host;
 use lb_control::shell::next_hop::Resolver;
+use lb_control::shell::vrrp::Router;
 use lb_control::state::secret;
 use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
@@ -164,9 +165,15 @@ async fn run(file: &Path, log_verdicts: bool) -> anyhow::Result<()> {
 
     let (health_sender, health) = mpsc::channel(1024);
     let (hop_sender, next_hops) = mpsc::channel(1024);
+    let (leading_sender, leading) = mpsc::unbounded_channel();
+    let router = config
+        .ha
+        .clone()
+        .map(|ha| Router::spawn(ha, leading_sender));
     let watchers = Watchers {
         checker: Checker::spawn(health_sender),
         resolver: Resolver::spawn(hop_sender),
+        router: router.transpose()?,
         host: Box::new(move |config, may_attach| look(&mut attacher, config, may_attach)),
     };
     let (request_sender, requests) = mpsc::channel(64);
@@ -195,11 +202,13 @@ async fn run(file: &Path, log_verdicts: bool) -> anyhow::Result<()> {
                 requests,
                 health,
                 next_hops,
+                leading,
                 reloads,
             },
             stopped(stop),
         )
         .await;
+    daemon.release();
     api.await?;
     tracing::info!("stopped; traffic goes on, `lbd detach` ends it");
     Ok(())

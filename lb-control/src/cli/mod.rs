@@ -12,7 +12,8 @@ pub use wait::Goal;
 
 use crate::api::client::{Client, ClientError};
 use crate::api::types::{
-    Backend, BackendPatch, Changed, NewBackend, NewService, Service, ServicePatch, Status, Version,
+    Backend, BackendPatch, Changed, Ha, NewBackend, NewService, Service, ServicePatch, Status,
+    Version,
 };
 use crate::config::{BackendRef, Name};
 use hyper::Method;
@@ -112,6 +113,16 @@ impl Session {
             )));
         }
         Ok(())
+    }
+
+    /// `ha status`
+    ///
+    /// # Errors
+    ///
+    /// If there is no answer.
+    pub async fn ha_status(&self) -> Result<(), Failure> {
+        let ha: Ha = self.client.get("/v1/ha").await?;
+        self.show(&ha, |colour| table::ha(&ha, colour))
     }
 
     /// `service list`

@@ -1,7 +1,7 @@
 //! Tables for people. Columns are stable: new ones come last.
 
 use super::serves;
-use crate::api::types::{Backend, Service, Status};
+use crate::api::types::{Backend, Ha, Service, Status};
 use comfy_table::presets::NOTHING;
 use comfy_table::{Cell, CellAlignment, Color, Table};
 use std::fmt::Write as _;
@@ -76,6 +76,9 @@ pub(super) fn status(status: &Status, colour: bool) -> String {
     let flows = &status.flows;
     let _ = writeln!(text, "interfaces: {}", interfaces.join(", "));
     let _ = writeln!(text, "flows: {} of {}", flows.recorded, flows.capacity);
+    if status.ha.interface.is_some() {
+        let _ = writeln!(text, "role: {}", status.ha.role);
+    }
     for alarm in &status.alarms {
         let _ = if colour {
             writeln!(text, "\u{1b}[31malarm: {alarm}\u{1b}[0m")
@@ -86,6 +89,52 @@ pub(super) fn status(status: &Status, colour: bool) -> String {
     if !status.services.is_empty() {
         text.push('\n');
         text.push_str(&services(&status.services, colour));
+    }
+    text
+}
+
+pub(super) fn ha(ha: &Ha, colour: bool) -> String {
+    let header = [
+        "ROLE",
+        "SINCE",
+        "PRIORITY",
+        "INTERVAL",
+        "VRID",
+        "INTERFACE",
+        "ADDRESS",
+        "LEADER",
+        "REASON",
+    ];
+    let mut sheet = Sheet::new(header, &[2, 3, 4], colour);
+    let mood = match ha.role.as_str() {
+        "leader" | "alone" | "standby" => Mood::Good,
+        _ => Mood::Middling,
+    };
+    let or_dash = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
+    let leader = ha.leader.as_ref();
+    sheet.row(vec![
+        sheet.mood(&ha.role, mood),
+        Cell::new(seconds(ha.since_s)),
+        Cell::new(or_dash(ha.priority.map(|it| it.to_string()))),
+        Cell::new(or_dash(ha.interval_ms.map(|it| format!("{it}ms")))),
+        Cell::new(or_dash(ha.vrid.map(|it| it.to_string()))),
+        Cell::new(or_dash(ha.interface.clone())),
+        Cell::new(or_dash(ha.address.clone())),
+        Cell::new(or_dash(
+            leader.map(|it| format!("{} ({})", it.address, it.priority)),
+        )),
+        Cell::new(&ha.reason),
+    ]);
+    let mut text = sheet.text();
+    for address in &ha.addresses {
+        let _ = writeln!(text, "shared: {address}");
+    }
+    let counted = ha.counters.iter().filter(|(_, count)| **count > 0);
+    let counted: Vec<String> = counted
+        .map(|(name, count)| format!("{name} {count}"))
+        .collect();
+    if !counted.is_empty() {
+        let _ = writeln!(text, "counted: {}", counted.join(", "));
     }
     text
 }

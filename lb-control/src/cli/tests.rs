@@ -33,6 +33,7 @@ fn status(backends: Vec<Backend>) -> Status {
             ifindex: 2,
             mode: "native".to_owned(),
         }],
+        ha: Ha::default(),
         services: vec![Service {
             name: "www".to_owned(),
             vip: "192.0.2.10:80/tcp".to_owned(),

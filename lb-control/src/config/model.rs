@@ -2,9 +2,10 @@
 //!
 //! Only [`mod@super::parse`] and [`super::change`] make these, and they refuse what contradicts itself.
 
-use std::collections::BTreeMap;
+use crate::proto::vrrp::{ChecksumForm, Interval, Preempt, Priority, Vrid};
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::net::SocketAddrV4;
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -23,6 +24,8 @@ pub struct Config {
     pub idle_timeout: Duration,
     /// Sizes of the maps, and the rate at which flows are recorded.
     pub limits: Limits,
+    /// How the addresses are shared with a second load balancer, if they are.
+    pub ha: Option<Ha>,
     /// The services, by name.
     pub services: BTreeMap<Name, Service>,
 }
@@ -37,9 +40,59 @@ impl Config {
             ("state_dir", self.state_dir != other.state_dir),
             ("bpffs", self.bpffs != other.bpffs),
             ("limits", self.limits != other.limits),
+            ("ha", self.ha != other.ha),
         ];
         let differs = differs.into_iter().filter(|(_, differs)| *differs);
         differs.map(|(key, _)| key).collect()
+    }
+}
+
+/// How two load balancers share the services' addresses: whichever leads has them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ha {
+    /// Where advertisements are sent and heard, and where the services' addresses are.
+    pub interface: String,
+    /// The number of the virtual router. The same on both.
+    pub vrid: Vrid,
+    /// The higher one leads.
+    pub priority: Priority,
+    /// From one advertisement to the next.
+    pub interval: Interval,
+    /// Whether a leader of lower priority is relieved.
+    pub preempt: Preempt,
+    /// The other one, if advertisements are sent to it alone and not to the group.
+    pub peer: Option<Ipv4Addr>,
+    /// What the checksum covers in advertisements that are sent.
+    pub checksum: ChecksumForm,
+    /// Further addresses that whoever leads has: those that backends route their answers to.
+    pub addresses: BTreeSet<OwnedAddress>,
+}
+
+/// An address that whoever leads has on an interface.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct OwnedAddress {
+    /// The interface.
+    pub interface: String,
+    /// The address.
+    pub address: Ipv4Addr,
+    /// How many bits of it name its network.
+    pub prefix: u8,
+}
+
+impl Config {
+    /// All that whoever leads has: the services' addresses, and those that are named in `[ha]`.
+    /// Nothing without `[ha]`.
+    #[must_use]
+    pub fn owned_addresses(&self) -> BTreeSet<OwnedAddress> {
+        let Some(ha) = &self.ha else {
+            return BTreeSet::new();
+        };
+        let vips = self.services.values().map(|service| OwnedAddress {
+            interface: ha.interface.clone(),
+            address: *service.vip.ip(),
+            prefix: 32,
+        });
+        vips.chain(ha.addresses.iter().cloned()).collect()
     }
 }
 
@@ -171,6 +224,17 @@ impl Name {
 impl fmt::Display for Name {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
+    }
+}
+
+impl fmt::Display for OwnedAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            interface,
+            address,
+            prefix,
+        } = self;
+        write!(f, "{address}/{prefix} dev {interface}")
     }
 }
 

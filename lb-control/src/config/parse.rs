@@ -1,5 +1,7 @@
 //! Reads the configuration file.
 
+mod ha;
+
 use super::model::{Admin, Backend, BackendRef, Check, Config, Limits, Name, Service};
 use super::text::parse_vip;
 use super::validate::{self, About};
@@ -133,10 +135,20 @@ fn read(text: &str) -> Result<Config, Fault> {
             values::duration("idle_timeout", text, &values::IDLE_TIMEOUT)
         })?,
         limits: limits(&raw.limits)?,
+        ha: None,
         services: BTreeMap::new(),
     };
+    if let Some(raw) = &raw.ha {
+        config.ha = Some(ha::read(raw.get_ref(), &config.interfaces)?);
+    }
     for service in &raw.service {
         add_service(&mut config, service)?;
+    }
+    if let Some(raw) = &raw.ha {
+        judge(raw, |_| match config.owned_addresses().len() {
+            0 => Err("[ha] has nothing to share: add a service, or addresses".to_owned()),
+            _ => Ok(()),
+        })?;
     }
     Ok(config)
 }

@@ -13,6 +13,7 @@ pub(super) struct Config {
     pub(super) idle_timeout: Option<Spanned<String>>,
     #[serde(default)]
     pub(super) limits: Limits,
+    pub(super) ha: Option<Spanned<Ha>>,
     #[serde(default)]
     pub(super) service: Vec<Service>,
 }
@@ -24,6 +25,21 @@ pub(super) struct Limits {
     pub(super) backends: Option<Spanned<i64>>,
     pub(super) flows: Option<Spanned<i64>>,
     pub(super) records_per_second: Option<Spanned<i64>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Ha {
+    pub(super) interface: Spanned<String>,
+    pub(super) vrid: Spanned<i64>,
+    pub(super) priority: Option<Spanned<i64>>,
+    pub(super) interval: Option<Spanned<String>>,
+    pub(super) preempt: Option<Spanned<bool>>,
+    pub(super) preempt_delay: Option<Spanned<String>>,
+    pub(super) peer: Option<Spanned<String>>,
+    pub(super) checksum: Option<Spanned<String>>,
+    #[serde(default)]
+    pub(super) addresses: Vec<Spanned<String>>,
 }
 
 #[derive(Deserialize)]

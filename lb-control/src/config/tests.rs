@@ -423,6 +423,108 @@ fn the_documented_configurations_are_right() {
     let service = "[[service]]\nname = \"www\"\nvip = \"192.0.2.10:80/tcp\"\n\
         [service.check]\ntype = \"http\"\npath = \"/healthz\"\nhost = \"www.example.com\"\n\
         [[service.backend]]\nname = \"web1\"\naddress = \"10.0.2.11:8080\"\n";
-    let short = format!("interfaces = [\"eth0\", \"eth1\"]\n{service}");
+    let ha = "[ha]\ninterface = \"eth0\"\nvrid = 51\npeer = \"192.0.2.3\"\n\
+        addresses = [\"10.0.2.1/32 dev eth1\"]\n";
+    let short = format!("interfaces = [\"eth0\", \"eth1\"]\n{ha}{service}");
     assert_eq!(read(text).unwrap(), read(&short).unwrap());
+}
+
+const HA: &str = r#"
+[ha]
+interface = "eth0"
+vrid = 51
+priority = 200
+interval = "50ms"
+preempt_delay = "10s"
+peer = "192.0.2.3"
+checksum = "pseudo-header"
+addresses = ["10.0.2.1/24 dev eth1", "192.0.2.9"]
+"#;
+
+#[test]
+fn reads_ha() {
+    use crate::proto::vrrp::{ChecksumForm, Preempt};
+    let config = read(&(FULL.to_owned() + HA)).unwrap();
+    let ha = config.ha.as_ref().unwrap();
+    assert_eq!((ha.vrid.get(), ha.priority.get()), (51, 200));
+    assert_eq!(ha.interval.centiseconds(), 5);
+    assert_eq!(ha.preempt, Preempt::After(Duration::from_secs(10)));
+    assert_eq!(ha.peer, Some(Ipv4Addr::new(192, 0, 2, 3)));
+    assert_eq!(ha.checksum, ChecksumForm::WithPseudoHeader);
+    let owned = config.owned_addresses();
+    let owned: Vec<String> = owned.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        owned,
+        [
+            "192.0.2.9/32 dev eth0",
+            "192.0.2.10/32 dev eth0",
+            "10.0.2.1/24 dev eth1"
+        ]
+    );
+    let short = "[ha]\ninterface = \"eth0\"\nvrid = 1\n";
+    let short = read(&(FULL.to_owned() + short)).unwrap().ha.unwrap();
+    assert_eq!((short.priority.get(), short.peer), (100, None));
+    assert_eq!(short.interval.duration(), Duration::from_millis(100));
+    assert_eq!(short.preempt, Preempt::After(Duration::ZERO));
+    assert_eq!(short.checksum, ChecksumForm::Message);
+    assert!(full().owned_addresses().is_empty());
+}
+
+#[test]
+fn what_is_wrong_with_ha_is_said_where_it_is() {
+    for (from, to, says) in [
+        (
+            "\"eth0\"",
+            "\"eth2\"",
+            "\"eth2\" is not among the interfaces: eth0, eth1",
+        ),
+        ("51", "0", "vrid 0 is out of range: 1 to 255"),
+        ("200", "255", "priority 255 is out of range: 1 to 254"),
+        ("50ms", "55ms", "interval 55ms is not a multiple of 10ms"),
+        ("50ms", "41s", "interval 41s is out of range: 10ms to 40s"),
+        (
+            "\"192.0.2.3\"",
+            "\"224.0.0.18\"",
+            "not an address of a single host",
+        ),
+        ("pseudo-header", "pseudo", "did you mean \"pseudo-header\"?"),
+        (
+            "10.0.2.1/24",
+            "10.0.2.1/33",
+            "/33 is out of range: /1 to /32",
+        ),
+        ("dev eth1", "on eth1", "is not as \"10.0.2.1/32 dev eth1\""),
+        ("192.0.2.9", "10.0.2.1/24 dev eth1", "named twice"),
+        (
+            "preempt_delay",
+            "preempt = false\npreempt_delay",
+            "no meaning with preempt = false",
+        ),
+        ("peer", "pear", "did you mean \"peer\"?"),
+    ] {
+        let text = FULL.to_owned() + &HA.replacen(from, to, 1);
+        let error = read(&text).expect_err(to).to_string();
+        let end = FULL.len() + HA.find(from).unwrap() + to.len();
+        let line = text[..end].matches('\n').count() + 1;
+        assert!(
+            error.starts_with(&format!("lb.toml:{line}:")),
+            "line {line}: {error}"
+        );
+        assert!(error.contains(says), "{says:?} in {error}");
+    }
+}
+
+#[test]
+fn what_is_shared_is_nobody_elses() {
+    let text = FULL.to_owned() + HA;
+    for (from, to) in [("192.0.2.9", "192.0.2.10"), ("10.0.2.1/24", "10.0.2.11/24")] {
+        let error = read(&text.replacen(from, to, 1)).expect_err(to).to_string();
+        assert!(error.contains("is among the addresses of [ha]"), "{error}");
+    }
+    let nothing = "interfaces = [\"eth0\"]\n[ha]\ninterface = \"eth0\"\nvrid = 1\n";
+    let error = read(nothing).expect_err("nothing to share").to_string();
+    assert!(
+        error.starts_with("lb.toml:2:") && error.contains("nothing to share"),
+        "{error}"
+    );
 }

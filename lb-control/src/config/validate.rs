@@ -3,9 +3,14 @@
 //! Services and backends are added one by one, by the file, the API and the overlay alike, and each
 //! is held against all that are there: so every pair is looked at once, when its second is added.
 
-use super::model::{Backend, BackendRef, Config, Name, Service};
+use super::model::{Backend, BackendRef, Config, Ha, Name, Service};
 use super::text::format_vip;
+use std::collections::BTreeSet;
 use std::collections::btree_map::Entry;
+use std::net::Ipv4Addr;
+
+/// An advertisement counts its addresses in a byte (RFC 9568, section 5.2.5).
+const ADVERTISED_MAX: usize = 255;
 
 /// Why something does not fit.
 #[derive(Debug)]
@@ -49,6 +54,28 @@ pub(super) fn add_service(
                 config.limits.services
             ),
         ));
+    }
+    if let Some(ha) = &config.ha {
+        if has(ha, *service.vip.ip()) {
+            return Err(misfit(
+                About::Address,
+                format!(
+                    "{} is among the addresses of [ha]: services' addresses belong to it anyway",
+                    service.vip.ip()
+                ),
+            ));
+        }
+        let vips = config.services.values().map(|each| each.vip.ip());
+        let vips: BTreeSet<_> = vips.chain([service.vip.ip()]).collect();
+        if vips.len() + ha.addresses.len() > ADVERTISED_MAX {
+            return Err(misfit(
+                About::Count,
+                format!(
+                    "service {name} has one address too many: [ha] can share {ADVERTISED_MAX} at \
+                     most"
+                ),
+            ));
+        }
     }
     for (other_name, other) in &config.services {
         if other.vip == service.vip {
@@ -125,6 +152,17 @@ pub(super) fn add_backend(
             ),
         ));
     }
+    if let Some(ha) = &config.ha
+        && has(ha, *backend.address.ip())
+    {
+        return Err(misfit(
+            About::Address,
+            format!(
+                "{} is among the addresses of [ha]: a backend has an address of its own",
+                backend.address.ip()
+            ),
+        ));
+    }
     for (service_name, service) in &config.services {
         if service.vip.ip() == backend.address.ip() {
             return Err(misfit(
@@ -162,6 +200,10 @@ pub(super) fn add_backend(
             format!("there is no service {}", name.service),
         )),
     }
+}
+
+fn has(ha: &Ha, address: Ipv4Addr) -> bool {
+    ha.addresses.iter().any(|each| each.address == address)
 }
 
 fn as_len(limit: u32) -> usize {

@@ -156,5 +156,6 @@ impl<D: Dataplane> Daemon<D> {
         self.world.up.retain(|backend, _| known.contains(backend));
         self.watch();
         self.look_at_host();
+        self.tell_router();
     }
 }

@@ -2,6 +2,7 @@
 //! follow.
 
 mod changing;
+mod leading;
 mod request;
 mod status;
 mod sweeping;
@@ -18,9 +19,11 @@ use crate::proto::next_hop::NextHopEvent;
 use crate::reconcile;
 use crate::shell::health::{Checker, HealthEvent, Target};
 use crate::shell::next_hop::Resolver;
+use crate::shell::vrrp::{self, Router};
 use crate::state::changes;
 use anyhow::Context as _;
 use lb_ebpf::abi::{BackendId, ServiceId, Slot};
+use leading::Leading;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
@@ -42,6 +45,8 @@ pub struct Inputs {
     pub health: mpsc::Receiver<HealthEvent>,
     /// Next hops of backends.
     pub next_hops: mpsc::Receiver<NextHopEvent>,
+    /// What the virtual router does.
+    pub leading: mpsc::UnboundedReceiver<vrrp::Event>,
     /// The configuration file, read again, or what is wrong with it.
     pub reloads: mpsc::Receiver<Result<Config, String>>,
 }
@@ -71,6 +76,8 @@ pub struct Watchers {
     pub checker: Checker,
     /// Resolves next hops.
     pub resolver: Resolver,
+    /// Decides with another host which of the two has the addresses: if `[ha]` is configured.
+    pub router: Option<Router>,
     /// Looks at the host.
     pub host: LookAtHost,
 }
@@ -78,7 +85,10 @@ pub struct Watchers {
 /// The owner of the state.
 pub struct Daemon<D> {
     dataplane: D,
-    watchers: Watchers,
+    checker: Checker,
+    resolver: Resolver,
+    look: LookAtHost,
+    leading: Option<Leading>,
     started: Instant,
     revision: u64,
     /// The configuration file.
@@ -123,9 +133,19 @@ impl<D: Dataplane> Daemon<D> {
         // The file may be another one than before, and no revision ever names two configurations.
         let revision = kept.revision + 1;
         let tables = dataplane.read().context("read what an earlier lbd left")?;
+        let Watchers {
+            checker,
+            resolver,
+            router,
+            host: look,
+        } = watchers;
+        let leading = base.ha.clone().zip(router);
         let mut daemon = Self {
             dataplane,
-            watchers,
+            checker,
+            resolver,
+            look,
+            leading: leading.map(|(ha, router)| Leading::new(ha, router)),
             started: Instant::now(),
             revision,
             base,
@@ -156,13 +176,14 @@ impl<D: Dataplane> Daemon<D> {
         daemon.keep_running();
         daemon.reconcile(&daemon.running.clone())?;
         daemon.watch();
+        daemon.tell_router();
         Ok(daemon)
     }
 
     /// Looks at the host: whether the program is where it should be, and packets get through.
     pub fn look_at_host(&mut self) {
         let may_attach = self.has_tables() || self.started.elapsed() > PATIENCE;
-        let host = (self.watchers.host)(&self.running, may_attach);
+        let host = (self.look)(&self.running, may_attach);
         for alarm in &host.alarms {
             if !self.host.alarms.contains(alarm) {
                 tracing::warn!("{alarm}");
@@ -174,6 +195,7 @@ impl<D: Dataplane> Daemon<D> {
             }
         }
         self.host = host;
+        self.tell_router();
     }
 
     /// Whether every service that has backends has slots: a program that takes over from another
@@ -228,6 +250,7 @@ impl<D: Dataplane> Daemon<D> {
         let mut swept = Instant::now();
         let mut looks = tokio::time::interval(LOOK_PERIOD);
         looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut leads = self.leading.is_some();
         tokio::pin!(stop);
         loop {
             let period = (self.running.idle_timeout / 10)
@@ -237,6 +260,10 @@ impl<D: Dataplane> Daemon<D> {
                 Some(request) = inputs.requests.recv() => self.answer(request),
                 Some(event) = inputs.health.recv() => self.on_health(event),
                 Some(event) = inputs.next_hops.recv() => self.on_next_hop(event),
+                event = inputs.leading.recv(), if leads => {
+                    leads = event.is_some();
+                    self.on_leading(event);
+                }
                 Some(file) = inputs.reloads.recv() => self.read_again(file),
                 _ = looks.tick() => self.look_at_host(),
                 () = tokio::time::sleep_until((swept + period).into()) => {
@@ -297,8 +324,8 @@ impl<D: Dataplane> Daemon<D> {
                 addresses.insert(*backend.address.ip());
             }
         }
-        self.watchers.checker.set_targets(targets);
-        self.watchers.resolver.set_targets(addresses);
+        self.checker.set_targets(targets);
+        self.resolver.set_targets(addresses);
     }
 
     fn on_health(&mut self, event: HealthEvent) {
@@ -352,6 +379,7 @@ impl<D: Dataplane> Daemon<D> {
         if let Err(error) = self.reconcile(&config) {
             tracing::error!(error = chain(&error), "could not write the tables");
         }
+        self.tell_router();
     }
 
     /// Decides which services' checks are to be believed.

@@ -1,6 +1,7 @@
 //! What the daemon tells about itself.
 
 use super::Daemon;
+use super::leading::Leading;
 use crate::api::types::{self, Flows, Slots, Stats, Status};
 use crate::config::{Admin, Backend, BackendRef, Check, Name, Overlay, Probe, Service};
 use crate::dataplane::{Dataplane, Error};
@@ -23,6 +24,7 @@ impl<D: Dataplane> Daemon<D> {
             uptime_s: self.started.elapsed().as_secs(),
             alarms: self.alarms(&services),
             interfaces: self.host.attachments.iter().map(interface).collect(),
+            ha: self.ha(),
             services,
             changes: self.changes(),
             flows: Flows {
@@ -48,6 +50,7 @@ impl<D: Dataplane> Daemon<D> {
         alarms.extend(self.unkept.iter().map(|error| {
             format!("{error}: changes are refused until it works; traffic is as before")
         }));
+        alarms.extend(self.leading.iter().flat_map(Leading::alarms));
         alarms.extend(self.host.alarms.iter().cloned());
         alarms.extend(self.strangers());
         for service in self.world.panics.keys() {
@@ -70,6 +73,20 @@ impl<D: Dataplane> Daemon<D> {
             alarms.push(format!("{}: no backend takes connections", service.name));
         }
         alarms
+    }
+
+    fn ha(&self) -> types::Ha {
+        let addresses = self.running.owned_addresses();
+        let addresses = addresses.iter().map(ToString::to_string);
+        match &self.leading {
+            Some(leading) => leading.status(addresses),
+            None => types::Ha {
+                role: "alone".to_owned(),
+                since_s: self.started.elapsed().as_secs(),
+                reason: "there is no [ha] in the configuration file".to_owned(),
+                ..types::Ha::default()
+            },
+        }
     }
 
     /// Backends that are reached by an interface whose answers the program does not see.

@@ -35,6 +35,7 @@ fn start(config: Config, memory: Memory) -> Daemon<Memory> {
     let watchers = Watchers {
         checker: Checker::spawn(mpsc::channel(1).0),
         resolver: Resolver::spawn(mpsc::channel(1).0),
+        router: None,
         host: Box::new(|_, _| HostState::default()),
     };
     Daemon::start(config, memory, watchers, SECRET).unwrap()

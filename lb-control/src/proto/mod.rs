@@ -2,3 +2,4 @@
 
 pub mod health;
 pub mod next_hop;
+pub mod vrrp;

@@ -26,7 +26,10 @@ pub fn alarms(config: &Config) -> Vec<String> {
         Ok(addresses) => {
             let addresses: Vec<_> = addresses.collect();
             links(config, &addresses, &mut alarms);
-            vips(config, &addresses, &mut alarms);
+            // With `[ha]`, whoever leads has them, and sees to that itself.
+            if config.ha.is_none() {
+                vips(config, &addresses, &mut alarms);
+            }
         }
         Err(error) => alarms.push(format!("cannot ask for this host's addresses: {error}")),
     }

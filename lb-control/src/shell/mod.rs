@@ -3,3 +3,4 @@
 pub mod health;
 pub mod host;
 pub mod next_hop;
+pub mod vrrp;

@@ -38,6 +38,16 @@ scenarios! {
         a_pulled_cable_breaks_nothing
         the_program_is_put_back
         detach_removes_everything;
+    failover:
+        a_pair_serves_and_has_no_alarms
+        a_dead_leader_is_replaced
+        a_leader_that_ends_gives_up_first
+        a_restarted_leader_goes_on_leading
+        after_a_partition_there_is_one_leader
+        two_that_know_each_other_need_no_group
+        addresses_come_and_go_with_services
+        keepalived_follows_lbd
+        lbd_follows_keepalived;
     bad_input:
         broken_packets_disturb_nobody
         bad_clients_of_the_api_harm_nobody;

@@ -5,11 +5,11 @@ use kit::http::{self, Connection};
 use kit::lab::Lab;
 use kit::layout::VIP;
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Where clients connect to.
 pub(crate) fn service() -> SocketAddr {
@@ -100,6 +100,59 @@ impl Regulars {
         };
         self.clients.into_iter().map(end).collect()
     }
+}
+
+/// Connections that are made all the time, one after the other, and how long none succeeded.
+pub(crate) struct Arrivals {
+    stop: Arc<AtomicBool>,
+    made: Arc<AtomicU64>,
+    thread: JoinHandle<Result<Duration>>,
+}
+
+impl Arrivals {
+    pub(crate) fn start(lab: &Lab) -> Result<Self> {
+        let stop = Arc::new(AtomicBool::new(false));
+        let made = Arc::new(AtomicU64::new(0));
+        let thread = lab.client().spawn({
+            let (stop, made) = (stop.clone(), made.clone());
+            move || arrive(&stop, &made)
+        })?;
+        Ok(Self { stop, made, thread })
+    }
+
+    /// Waits until so many more were made.
+    pub(crate) fn wait_for_more(&self, more: u64) -> Result<()> {
+        let made = || self.made.load(Ordering::Relaxed);
+        let goal = made() + more;
+        let limit = Duration::from_secs(20);
+        kit::wait::wait_until(limit, "new connections to be made", || made() >= goal)
+    }
+
+    /// Ends them; returns the longest time between two that were made.
+    pub(crate) fn stop(self) -> Result<Duration> {
+        self.stop.store(true, Ordering::Relaxed);
+        match self.thread.join() {
+            Ok(longest) => longest,
+            Err(_) => Err(anyhow::anyhow!("a client panicked")),
+        }
+    }
+}
+
+fn arrive(stop: &AtomicBool, made: &AtomicU64) -> Duration {
+    /// Much less than it takes until a lost SYN is sent again.
+    const LIMIT: Duration = Duration::from_millis(10);
+    let mut last = Instant::now();
+    let mut longest = Duration::ZERO;
+    while !stop.load(Ordering::Relaxed) {
+        if TcpStream::connect_timeout(&service(), LIMIT).is_ok() {
+            made.fetch_add(1, Ordering::Relaxed);
+            longest = longest.max(last.elapsed());
+            last = Instant::now();
+        }
+        // Others have work to do, too.
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    longest.max(last.elapsed())
 }
 
 fn stay(stop: &AtomicBool, requests: &AtomicU64) -> Result<String> {

@@ -92,7 +92,10 @@ pub(super) fn missing(packages: Vec<String>) -> Vec<String> {
         .collect()
 }
 
-/// Installs packages and keeps their services (haproxy's) from starting.
+/// Packages whose services are of the same name, and are not wanted.
+const SERVICES: [&str; 2] = ["haproxy", "keepalived"];
+
+/// Installs packages and keeps their services from starting.
 pub(super) fn install(packages: &[String]) -> Result<()> {
     let policy = HeldServices::hold()?;
     let status = apt_get()
@@ -109,18 +112,19 @@ pub(super) fn install(packages: &[String]) -> Result<()> {
         .context("failed to start apt-get")?;
     drop(policy);
     ensure!(status.success(), INSTALL_FAILED);
-    if packages.iter().any(|package| package == "haproxy")
-        && Path::new("/run/systemd/system").exists()
-    {
-        // The lab starts its own; this one would start at the next boot.
-        let status = Command::new("systemctl")
-            .args(["disable", "haproxy.service"])
-            .status();
-        ensure!(
-            status.is_ok_and(|status| status.success()),
-            "haproxy was installed, but its service could not be disabled: run \
-             `systemctl disable haproxy`"
-        );
+    if Path::new("/run/systemd/system").exists() {
+        let services = SERVICES.iter();
+        for service in services.filter(|service| packages.iter().any(|each| each == **service)) {
+            // The lab starts its own; this one would start at the next boot.
+            let status = Command::new("systemctl")
+                .args(["disable", &format!("{service}.service")])
+                .status();
+            ensure!(
+                status.is_ok_and(|status| status.success()),
+                "{service} was installed, but its service could not be disabled: run \
+                 `systemctl disable {service}`"
+            );
+        }
     }
     Ok(())
 }

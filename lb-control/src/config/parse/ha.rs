@@ -1,0 +1,157 @@
+//! Reads `[ha]`.
+
+use super::{Fault, judge, judge_or, raw, values};
+use crate::config::model::{Ha, OwnedAddress};
+use crate::proto::vrrp::{ChecksumForm, Interval, Preempt, Priority, Vrid};
+use std::collections::BTreeSet;
+use std::net::Ipv4Addr;
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+const VRID: RangeInclusive<i64> = 1..=255;
+const PRIORITY: RangeInclusive<i64> = 1..=254;
+/// RFC 9568, section 6.1.
+const PRIORITY_DEFAULT: i64 = 100;
+const INTERVAL: RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_secs(40);
+const INTERVAL_DEFAULT: &str = "100ms";
+const PREEMPT_DELAY: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(24 * 60 * 60);
+
+/// Reads `[ha]`, where the program is attached to `interfaces`.
+pub(super) fn read(raw: &raw::Ha, interfaces: &[String]) -> Result<Ha, Fault> {
+    let interface = judge(&raw.interface, |name| known(name, interfaces))?;
+    let mut addresses = BTreeSet::new();
+    for raw in &raw.addresses {
+        let address = judge(raw, |text| {
+            let address = owned_address(text, &interface, interfaces)?;
+            if addresses.contains(&address) {
+                return Err(format!("{address} is named twice: once is enough"));
+            }
+            Ok(address)
+        })?;
+        addresses.insert(address);
+    }
+    Ok(Ha {
+        interface,
+        vrid: judge(&raw.vrid, |number| {
+            let number = values::within("vrid", *number, &VRID)?;
+            Vrid::new(number).ok_or_else(|| "vrid must not be 0".to_owned())
+        })?,
+        priority: judge_or(
+            raw.priority.as_ref(),
+            priority(PRIORITY_DEFAULT)?,
+            |number| priority(*number),
+        )?,
+        interval: judge_or(raw.interval.as_ref(), interval(INTERVAL_DEFAULT)?, |text| {
+            interval(text)
+        })?,
+        preempt: preempt(raw)?,
+        peer: raw
+            .peer
+            .as_ref()
+            .map(|peer| judge(peer, |text| host(text, "peer")))
+            .transpose()?,
+        checksum: judge_or(raw.checksum.as_ref(), ChecksumForm::default(), |text| {
+            checksum(text)
+        })?,
+        addresses,
+    })
+}
+
+impl From<String> for Fault {
+    fn from(message: String) -> Self {
+        Self {
+            span: None,
+            message,
+        }
+    }
+}
+
+fn known(name: &str, interfaces: &[String]) -> Result<String, String> {
+    if interfaces.iter().any(|each| each == name) {
+        return Ok(name.to_owned());
+    }
+    let suggestion = values::did_you_mean(name, interfaces.iter().map(String::as_str));
+    Err(format!(
+        "{name:?} is not among the interfaces: {}{suggestion}",
+        interfaces.join(", ")
+    ))
+}
+
+fn priority(number: i64) -> Result<Priority, String> {
+    let number = values::within("priority", number, &PRIORITY)?;
+    Priority::new(number).ok_or_else(|| "priority must not be 0".to_owned())
+}
+
+fn interval(text: &str) -> Result<Interval, String> {
+    let duration = values::duration("interval", text, &INTERVAL)?;
+    let centiseconds = u16::try_from(duration.as_millis() / 10).ok();
+    let interval = centiseconds.and_then(Interval::from_centiseconds);
+    // What goes over the wire is in centiseconds, and no less may be meant than is said.
+    match interval {
+        Some(interval) if interval.duration() == duration => Ok(interval),
+        _ => Err(format!("interval {text} is not a multiple of 10ms")),
+    }
+}
+
+fn preempt(raw: &raw::Ha) -> Result<Preempt, Fault> {
+    let preempt = raw.preempt.as_ref().is_none_or(|raw| *raw.get_ref());
+    let delay = judge_or(raw.preempt_delay.as_ref(), Duration::ZERO, |text| {
+        if !preempt {
+            return Err("preempt_delay has no meaning with preempt = false".to_owned());
+        }
+        values::duration("preempt_delay", text, &PREEMPT_DELAY)
+    })?;
+    Ok(if preempt {
+        Preempt::After(delay)
+    } else {
+        Preempt::Never
+    })
+}
+
+fn checksum(text: &str) -> Result<ChecksumForm, String> {
+    match text {
+        "message" => Ok(ChecksumForm::Message),
+        "pseudo-header" => Ok(ChecksumForm::WithPseudoHeader),
+        _ => Err(format!(
+            "{text:?} is not a form of checksum: \"message\", as RFC 9568 has it, or \
+             \"pseudo-header\", as keepalived does{}",
+            values::did_you_mean(text, ["message", "pseudo-header"])
+        )),
+    }
+}
+
+/// An address that a host can have.
+fn host(text: &str, what: &str) -> Result<Ipv4Addr, String> {
+    let address: Ipv4Addr = text
+        .parse()
+        .map_err(|_| format!("{what}: {text:?} is not an IPv4 address, as 192.0.2.3"))?;
+    if address.is_unspecified()
+        || address.is_loopback()
+        || address.is_multicast()
+        || address.is_broadcast()
+    {
+        return Err(format!("{what}: {text} is not an address of a single host"));
+    }
+    Ok(address)
+}
+
+/// Reads `10.0.2.1/32 dev eth1`.
+fn owned_address(text: &str, default: &str, interfaces: &[String]) -> Result<OwnedAddress, String> {
+    let wrong = || format!("addresses: {text:?} is not as \"10.0.2.1/32 dev eth1\"");
+    let words: Vec<&str> = text.split_whitespace().collect();
+    let (address, interface) = match words.as_slice() {
+        [address] => (*address, default),
+        [address, "dev", interface] => (*address, *interface),
+        _ => return Err(wrong()),
+    };
+    let (address, prefix) = address.split_once('/').unwrap_or((address, "32"));
+    let prefix: u8 = prefix.parse().map_err(|_| wrong())?;
+    if !(1..=32).contains(&prefix) {
+        return Err(format!("addresses: /{prefix} is out of range: /1 to /32"));
+    }
+    Ok(OwnedAddress {
+        interface: known(interface, interfaces)?,
+        address: host(address, "addresses")?,
+        prefix,
+    })
+}

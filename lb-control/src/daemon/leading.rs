@@ -1,0 +1,245 @@
+//! Whether this host leads, and what the virtual router says of it.
+
+use super::{Daemon, PATIENCE};
+use crate::api::types;
+use crate::config::Ha;
+use crate::dataplane::Dataplane;
+use crate::proto::vrrp::LeadReason;
+use crate::shell::vrrp::{Event, Report, Router, Wanted};
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+/// For how long a second leader is an alarm after it was last heard.
+const SECOND_LEADER_SHOWN: Duration = Duration::from_secs(10);
+
+/// What this host is to the addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Role {
+    /// Not known yet.
+    Starting,
+    /// It has them.
+    Leader,
+    /// It is ready to take them.
+    Standby,
+}
+
+impl Role {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Leader => "leader",
+            Self::Standby => "standby",
+        }
+    }
+}
+
+/// The virtual router of this host, and what it said last.
+pub(super) struct Leading {
+    ha: Ha,
+    /// Nobody is there to be told anything once it was released.
+    router: Option<Router>,
+    told: Option<Wanted>,
+    role: Role,
+    since: Instant,
+    reason: String,
+    report: Report,
+    second: Option<(IpAddr, Instant)>,
+    withheld: Option<String>,
+    faults: Vec<String>,
+    /// Once there were tables fit for packets, it does not matter if a backend is down.
+    ready: bool,
+}
+
+impl Leading {
+    pub(super) fn new(ha: Ha, router: Router) -> Self {
+        Self {
+            ha,
+            router: Some(router),
+            told: None,
+            role: Role::Starting,
+            since: Instant::now(),
+            reason: "lbd was started".to_owned(),
+            report: Report::default(),
+            second: None,
+            withheld: None,
+            faults: Vec::new(),
+            ready: false,
+        }
+    }
+
+    fn becomes(&mut self, role: Role, reason: String) {
+        self.role = role;
+        self.reason = reason;
+        self.since = Instant::now();
+        self.withheld = None;
+    }
+
+    /// Takes what the router says; nothing, if it ended without being told to.
+    fn on_event(&mut self, event: Option<Event>) {
+        match event {
+            Some(Event::StandsBy) => {
+                tracing::info!("stands by: another may lead");
+                self.becomes(Role::Standby, "lbd was started".to_owned());
+            }
+            Some(Event::Leads(reason)) => {
+                match reason {
+                    LeadReason::ActiveDown => tracing::warn!(%reason, "leads"),
+                    _ => tracing::info!(%reason, "leads"),
+                }
+                self.becomes(Role::Leader, reason.to_string());
+            }
+            Some(Event::Yields(reason)) => {
+                tracing::warn!(%reason, "yields");
+                self.becomes(Role::Standby, reason.to_string());
+            }
+            Some(Event::SecondActive(peer)) => {
+                let until = |(_, seen): (_, Instant)| seen + SECOND_LEADER_SHOWN;
+                if self
+                    .second
+                    .is_none_or(|known| until(known) < Instant::now())
+                {
+                    tracing::warn!(%peer, "a second one led, and was told to yield");
+                }
+                self.second = Some((peer, Instant::now()));
+            }
+            Some(Event::Withheld(hold)) => {
+                tracing::error!(hold, "nobody leads, and this host may not");
+                self.withheld = Some(hold);
+            }
+            Some(Event::Faults(faults)) => {
+                for fault in faults.iter().filter(|it| !self.faults.contains(it)) {
+                    tracing::error!("{fault}");
+                }
+                for fault in self.faults.iter().filter(|it| !faults.contains(it)) {
+                    tracing::info!("no longer: {fault}");
+                }
+                self.faults = faults;
+            }
+            Some(Event::Notice(notice)) => tracing::warn!("{notice}"),
+            Some(Event::Report(report)) => {
+                if report.leader.is_some() {
+                    self.withheld = None;
+                }
+                if let Some(found) = report.disagreement
+                    && self.report.disagreement != Some(found)
+                {
+                    tracing::warn!("{}", disagreement(found));
+                }
+                self.report = report;
+            }
+            None => {
+                self.router = None;
+                let fault = "the virtual router ended: start lbd again".to_owned();
+                tracing::error!("{fault}");
+                self.faults = vec![fault];
+            }
+        }
+    }
+
+    pub(super) fn alarms(&self) -> Vec<String> {
+        let mut alarms = self.faults.clone();
+        if let Some((peer, seen)) = self.second
+            && seen.elapsed() < SECOND_LEADER_SHOWN
+        {
+            alarms.push(format!(
+                "{peer} led, too, and was told to yield: did the two not hear each other?"
+            ));
+        }
+        if let Some(hold) = &self.withheld {
+            alarms.push(format!("nobody leads, and this host may not: {hold}"));
+        }
+        alarms.extend(self.report.disagreement.map(disagreement));
+        alarms
+    }
+
+    pub(super) fn status(&self, addresses: impl IntoIterator<Item = String>) -> types::Ha {
+        let counters = &self.report.counters;
+        let own = [
+            ("adverts_sent", counters.sent),
+            ("releases_sent", counters.releases_sent),
+            ("adverts_heard", counters.heard),
+            ("releases_heard", counters.releases_heard),
+            ("second_leaders_heard", counters.second_actives_heard),
+            ("other_addresses_heard", counters.other_addresses_heard),
+            ("other_intervals_heard", counters.other_intervals_heard),
+            ("led", counters.led),
+            ("yielded", counters.yielded),
+        ];
+        let mut counted: BTreeMap<String, u64> = own
+            .into_iter()
+            .map(|(name, count)| (name.to_owned(), count))
+            .collect();
+        let refused = counters.refused.iter();
+        counted.extend(refused.map(|(name, count)| (format!("refused_{name}"), *count)));
+        types::Ha {
+            role: self.role.name().to_owned(),
+            since_s: self.since.elapsed().as_secs(),
+            reason: self.reason.clone(),
+            interface: Some(self.ha.interface.clone()),
+            vrid: Some(self.ha.vrid.get()),
+            priority: Some(self.ha.priority.get()),
+            interval_ms: Some(u64::from(self.ha.interval.centiseconds()) * 10),
+            address: self.report.address.map(|address| address.to_string()),
+            addresses: addresses.into_iter().collect(),
+            leader: self.report.leader.map(|leader| types::HaLeader {
+                address: leader.address.to_string(),
+                priority: leader.priority.get(),
+                interval_ms: u64::from(leader.interval.centiseconds()) * 10,
+            }),
+            counters: counted,
+        }
+    }
+}
+
+fn disagreement(found: crate::proto::vrrp::Disagreement) -> String {
+    let what = match (found.addresses, found.interval) {
+        (true, true) => "other addresses and another interval",
+        (true, false) => "other addresses",
+        _ => "another interval",
+    };
+    format!(
+        "{} was told {what} than this host: give both the same services and [ha]",
+        found.peer
+    )
+}
+
+impl<D: Dataplane> Daemon<D> {
+    /// Tells the virtual router what to share, and whether it may lead.
+    pub(super) fn tell_router(&mut self) {
+        let ready = self.has_tables() || self.started.elapsed() > PATIENCE;
+        let addresses = self.running.owned_addresses();
+        let Some(leading) = &mut self.leading else {
+            return;
+        };
+        leading.ready |= ready;
+        let wanted = Wanted {
+            addresses,
+            eligible: if leading.ready {
+                Ok(())
+            } else {
+                Err("its backends are not checked yet".to_owned())
+            },
+        };
+        if let Some(router) = &leading.router
+            && leading.told.as_ref() != Some(&wanted)
+        {
+            router.follow(wanted.clone());
+            leading.told = Some(wanted);
+        }
+    }
+
+    pub(super) fn on_leading(&mut self, event: Option<Event>) {
+        if let Some(leading) = &mut self.leading {
+            leading.on_event(event);
+        }
+    }
+
+    /// Gives up leadership, so that the other one need not wait to take over.
+    pub fn release(&mut self) {
+        let leading = self.leading.as_mut();
+        if let Some(router) = leading.and_then(|leading| leading.router.take()) {
+            router.release();
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! Runs a virtual router: sockets, timers and addresses for [`crate::proto::vrrp`].
+//!
+//! It has a thread of its own, which the kernel prefers to all others: whoever advertises late is
+//! taken for dead. That thread neither logs nor waits for anybody: it tells the daemon what
+//! happens, and is told by it what to share, and whether it may lead.
+
+mod addresses;
+mod announcer;
+mod driver;
+mod link;
+mod monitor;
+mod realtime;
+mod socket;
+
+use crate::config::{Ha, OwnedAddress};
+use crate::proto::vrrp::{Counters, Disagreement, LeadReason, Leader, Priority, YieldReason};
+use anyhow::Context as _;
+use driver::Driver;
+use nix::sys::eventfd::{EfdFlags, EventFd};
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::mpsc as commands;
+use std::thread::{self, JoinHandle};
+use tokio::sync::mpsc;
+
+/// What the daemon wants of the router.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    /// What whoever leads has.
+    pub addresses: BTreeSet<OwnedAddress>,
+    /// Whether it may lead, or why it may not.
+    pub eligible: Result<(), String>,
+}
+
+/// What happened. Events come in the order in which it did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// It is there, and somebody else leads, or may be about to.
+    StandsBy,
+    /// It leads.
+    Leads(LeadReason),
+    /// It no longer leads.
+    Yields(YieldReason),
+    /// Somebody else led, too.
+    SecondActive(IpAddr),
+    /// Nobody leads, and this one may not, for this reason.
+    Withheld(String),
+    /// All that is wrong now. Empty when nothing is any more.
+    Faults(Vec<String>),
+    /// Something for the log.
+    Notice(String),
+    /// How things are: after each change, and every now and then.
+    Report(Report),
+}
+
+/// What a router knows.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Report {
+    /// The address that it advertises from, once there is one.
+    pub address: Option<IpAddr>,
+    /// The other one, if that leads.
+    pub leader: Option<Leader>,
+    /// Its own priority.
+    pub priority: Option<Priority>,
+    /// How a peer differs in what it was told.
+    pub disagreement: Option<Disagreement>,
+    /// What was sent and heard.
+    pub counters: Counters,
+}
+
+enum Command {
+    Follow(Wanted),
+    Release,
+}
+
+/// A virtual router that runs. When it is dropped, its addresses stay where they are.
+#[derive(Debug)]
+pub struct Router {
+    commands: commands::Sender<Command>,
+    wake: Arc<EventFd>,
+    thread: JoinHandle<()>,
+}
+
+impl Router {
+    /// Starts a router, which does nothing until it is told what to share.
+    ///
+    /// # Errors
+    ///
+    /// If there is no thread or no descriptor left for it.
+    pub fn spawn(ha: Ha, events: mpsc::UnboundedSender<Event>) -> anyhow::Result<Self> {
+        let wake = EventFd::from_value_and_flags(0, EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK);
+        let wake = Arc::new(wake.context("failed to make an event descriptor")?);
+        let (sender, commands) = commands::channel();
+        let driver = Driver::new(ha, Arc::clone(&wake), commands, events)?;
+        let thread = thread::Builder::new()
+            .name("vrrp".to_owned())
+            .spawn(move || driver.run())
+            .context("failed to start the thread of the virtual router")?;
+        Ok(Self {
+            commands: sender,
+            wake,
+            thread,
+        })
+    }
+
+    /// Says what is wanted from now on.
+    pub fn follow(&self, wanted: Wanted) {
+        self.tell(Command::Follow(wanted));
+    }
+
+    /// Gives up leadership, and the addresses with it, and waits until that is done.
+    pub fn release(self) {
+        self.tell(Command::Release);
+        // A thread that panicked has said so.
+        let _ = self.thread.join();
+    }
+
+    fn tell(&self, command: Command) {
+        // A router that is gone has closed the channel of its events.
+        let _ = self.commands.send(command);
+        let _ = self.wake.write(1);
+    }
+}

@@ -1,0 +1,345 @@
+//! Two load balancers: one leads, and the other takes over.
+
+use super::{PATIENCE, programs};
+use crate::traffic::{Arrivals, Regulars, ask};
+use anyhow::{Context as _, Result, ensure};
+use kit::lab::Lab;
+use kit::layout::Balancer::{self, First, Second};
+use kit::layout::{LB_BACK, VIP, web_name};
+use kit::wait::wait_for;
+use serde_json::Value;
+use std::time::Duration;
+
+/// How long an outage may be that nobody announced: until the standby misses three advertisements
+/// of 100 ms, and all that a busy machine adds.
+const OUTAGE_MAX: Duration = Duration::from_millis(1_500);
+
+/// A lab with two balancers: the first leads, the second is ready to.
+fn pair() -> Result<Lab> {
+    pair_with(|_| {})
+}
+
+fn pair_with(change: impl FnOnce(&mut Lab)) -> Result<Lab> {
+    let mut lab = Lab::builder(programs()?).webs(3).pair().build()?;
+    lab.start_webs()?;
+    change(&mut lab);
+    lab.write_config()?;
+    for balancer in [First, Second] {
+        lab.start_lbd_on(balancer)?;
+        wait_until_ready(&lab, balancer)?;
+        wait_for_leader(&lab, First)?;
+    }
+    wait_for_role(&lab, Second, "standby")?;
+    Ok(lab)
+}
+
+fn wait_until_ready(lab: &Lab, balancer: Balancer) -> Result<()> {
+    wait_for(PATIENCE, "all backends to be up", || {
+        for n in 1..=3 {
+            let name = format!("www/{}", web_name(n));
+            let backend = lab.lbctl_json_on(balancer, &["backend", "show", &name])?;
+            let serves = backend["slots"].as_u64() > Some(0);
+            ensure!(backend["operational"] == "up" && serves, "{backend}");
+        }
+        Ok(())
+    })
+}
+
+fn ha(lab: &Lab, balancer: Balancer) -> Result<Value> {
+    lab.lbctl_json_on(balancer, &["ha", "status"])
+}
+
+fn wait_for_role(lab: &Lab, balancer: Balancer, role: &str) -> Result<()> {
+    let host = balancer.host();
+    wait_for(PATIENCE, &format!("{host} to be {role}"), || {
+        let ha = ha(lab, balancer)?;
+        ensure!(ha["role"] == role, "{ha}");
+        ensure!(has_addresses(lab, balancer)? == (role == "leader"));
+        Ok(())
+    })
+}
+
+fn wait_for_leader(lab: &Lab, balancer: Balancer) -> Result<()> {
+    wait_for_role(lab, balancer, "leader")
+}
+
+/// Whether the balancer has the shared addresses: both, or none.
+fn has_addresses(lab: &Lab, balancer: Balancer) -> Result<bool> {
+    let table = lab
+        .balancer(balancer)
+        .run(|| std::fs::read_to_string("/proc/thread-self/net/fib_trie"))??;
+    let has = [VIP, LB_BACK].map(|address| {
+        let lines: Vec<&str> = table.lines().map(str::trim).collect();
+        let leaf = format!("|-- {address}");
+        lines
+            .windows(2)
+            .any(|pair| pair[0] == leaf && pair[1].contains("host LOCAL"))
+    });
+    ensure!(has[0] == has[1], "only one of the addresses: {has:?}");
+    Ok(has[0])
+}
+
+fn alarms(lab: &Lab, balancer: Balancer) -> Result<String> {
+    let status = lab.lbctl_json_on(balancer, &["status"])?;
+    Ok(status["alarms"].to_string())
+}
+
+/// All connections that were open are open still, and new ones are made.
+fn all_goes_on(lab: &Lab, regulars: Regulars) -> Result<()> {
+    regulars.wait_for_each()?;
+    for served in regulars.stop() {
+        served.context("a connection broke")?;
+    }
+    ask(lab, 30)?;
+    Ok(())
+}
+
+fn tell(what: &str, arrivals: Arrivals) -> Result<Duration> {
+    let outage = arrivals.stop()?;
+    println!("{what}: longest time without a new connection: {outage:?}");
+    Ok(outage)
+}
+
+pub(crate) fn a_pair_serves_and_has_no_alarms() -> Result<()> {
+    let lab = pair()?;
+    ask(&lab, 30)?;
+    for balancer in [First, Second] {
+        wait_for(PATIENCE, "no alarms", || {
+            let alarms = alarms(&lab, balancer)?;
+            ensure!(alarms == "[]", "{}: {alarms}", balancer.host());
+            Ok(())
+        })?;
+    }
+    wait_for(PATIENCE, "the standby to know the leader", || {
+        let leader = ha(&lab, Second)?["leader"].clone();
+        let known = leader["address"] == "192.0.2.1" && leader["priority"] == 200;
+        ensure!(known, "{leader}");
+        Ok(())
+    })?;
+    let table = lab.lbctl_on(First, &["ha", "status"])?;
+    let table = String::from_utf8(table.stdout)?;
+    ensure!(
+        table.contains("leader") && table.contains("192.0.2.10/32 dev eth0"),
+        "{table}"
+    );
+    Ok(())
+}
+
+/// The leader loses power.
+pub(crate) fn a_dead_leader_is_replaced() -> Result<()> {
+    let mut lab = pair()?;
+    let regulars = Regulars::start(&lab, 12)?;
+    regulars.wait_for_each()?;
+    let arrivals = Arrivals::start(&lab)?;
+    arrivals.wait_for_more(20)?;
+    lab.kill_balancer(First)?;
+    wait_for_leader(&lab, Second)?;
+    arrivals.wait_for_more(20)?;
+    let outage = tell("dead leader", arrivals)?;
+    ensure!(outage < OUTAGE_MAX, "the outage took {outage:?}");
+    all_goes_on(&lab, regulars)
+}
+
+/// lbd is told to end on the leader, which gives up first: nobody waits for it.
+pub(crate) fn a_leader_that_ends_gives_up_first() -> Result<()> {
+    let mut lab = pair()?;
+    let regulars = Regulars::start(&lab, 12)?;
+    regulars.wait_for_each()?;
+    let arrivals = Arrivals::start(&lab)?;
+    arrivals.wait_for_more(20)?;
+    lab.stop_lbd_on(First)?;
+    ensure!(!has_addresses(&lab, First)?, "it kept the addresses");
+    wait_for_leader(&lab, Second)?;
+    let reason = ha(&lab, Second)?["reason"].clone();
+    ensure!(reason == "the leader gave up", "{reason}");
+    arrivals.wait_for_more(20)?;
+    // It comes back, and takes over again once its backends are checked.
+    lab.start_lbd_on(First)?;
+    wait_for_leader(&lab, First)?;
+    wait_for_role(&lab, Second, "standby")?;
+    arrivals.wait_for_more(20)?;
+    let outage = tell("given up and taken back", arrivals)?;
+    ensure!(outage < OUTAGE_MAX, "the outage took {outage:?}");
+    all_goes_on(&lab, regulars)
+}
+
+/// lbd crashes on the leader and is started again before anybody notices.
+pub(crate) fn a_restarted_leader_goes_on_leading() -> Result<()> {
+    let mut lab = pair_with(|lab| lab.config.ha.interval = "1s".to_owned())?;
+    let regulars = Regulars::start(&lab, 12)?;
+    regulars.wait_for_each()?;
+    let arrivals = Arrivals::start(&lab)?;
+    lab.kill_lbd_on(First)?;
+    ensure!(has_addresses(&lab, First)?, "the addresses went with lbd");
+    lab.start_lbd_on(First)?;
+    wait_for_leader(&lab, First)?;
+    let status = ha(&lab, First)?;
+    let reason = "it led before it was started again";
+    ensure!(status["reason"] == reason, "{status}");
+    arrivals.wait_for_more(20)?;
+    let other = ha(&lab, Second)?;
+    ensure!(other["counters"]["led"] == 0, "the other one led: {other}");
+    let outage = tell("lbd killed and started again", arrivals)?;
+    ensure!(outage < OUTAGE_MAX, "the outage took {outage:?}");
+    all_goes_on(&lab, regulars)
+}
+
+/// The two do not hear each other for a while, and both lead. After that one does, and says so.
+pub(crate) fn after_a_partition_there_is_one_leader() -> Result<()> {
+    let lab = pair()?;
+    let regulars = Regulars::start(&lab, 12)?;
+    regulars.wait_for_each()?;
+    lab.cut(First)?;
+    wait_for_leader(&lab, Second)?;
+    wait_for_leader(&lab, First)?;
+    // What the neighbours know of the second one, they have learned by now.
+    regulars.wait_for_each()?;
+    let arrivals = Arrivals::start(&lab)?;
+    arrivals.wait_for_more(20)?;
+    lab.heal(First)?;
+    wait_for_role(&lab, Second, "standby")?;
+    wait_for_leader(&lab, First)?;
+    arrivals.wait_for_more(20)?;
+    let outage = tell("healed after a partition", arrivals)?;
+    ensure!(outage < OUTAGE_MAX, "the outage took {outage:?}");
+    wait_for(PATIENCE, "an alarm about the second leader", || {
+        let alarms = alarms(&lab, First)?;
+        ensure!(alarms.contains("led, too"), "{alarms}");
+        Ok(())
+    })?;
+    all_goes_on(&lab, regulars)
+}
+
+/// Where multicast does not get through, the two send to each other; and without preemption,
+/// whoever leads goes on.
+pub(crate) fn two_that_know_each_other_need_no_group() -> Result<()> {
+    let mut lab = pair_with(|lab| {
+        lab.config.ha.unicast = true;
+        lab.config.ha.preempt = false;
+        lab.config.ha.interval = "10ms".to_owned();
+        lab.config.ha.more = "checksum = \"pseudo-header\"\n".to_owned();
+    })?;
+    let regulars = Regulars::start(&lab, 12)?;
+    regulars.wait_for_each()?;
+    let arrivals = Arrivals::start(&lab)?;
+    arrivals.wait_for_more(20)?;
+    lab.kill_balancer(First)?;
+    wait_for_leader(&lab, Second)?;
+    arrivals.wait_for_more(20)?;
+    let outage = tell("dead leader, advertisements every 10 ms", arrivals)?;
+    ensure!(outage < OUTAGE_MAX, "the outage took {outage:?}");
+    lab.balancer(First)
+        .ip_batch(&format!("address delete {VIP}/32 dev eth0\n"))?;
+    lab.balancer(First)
+        .ip_batch(&format!("address delete {LB_BACK}/32 dev eth1\n"))?;
+    lab.heal(First)?;
+    lab.start_lbd_on(First)?;
+    wait_until_ready(&lab, First)?;
+    wait_for_role(&lab, First, "standby")?;
+    wait_for_leader(&lab, Second)?;
+    all_goes_on(&lab, regulars)
+}
+
+/// What is shared follows the services.
+pub(crate) fn addresses_come_and_go_with_services() -> Result<()> {
+    let lab = pair()?;
+    let add = [
+        "service",
+        "add",
+        "mail",
+        "192.0.2.11:25/tcp",
+        "--check-type",
+        "none",
+    ];
+    let change = |args: &[&str], has: bool| -> Result<()> {
+        for balancer in [First, Second] {
+            let output = lab.lbctl_on(balancer, args)?;
+            ensure!(output.status.success(), "{output:?}");
+        }
+        wait_for(PATIENCE, "the leader's addresses to follow", || {
+            let addresses = lab
+                .balancer(First)
+                .run(|| std::fs::read_to_string("/proc/thread-self/net/fib_trie"))??;
+            ensure!(addresses.contains("192.0.2.11") == has, "{addresses}");
+            for balancer in [First, Second] {
+                let alarms = alarms(&lab, balancer)?;
+                let agree = !alarms.contains("told other addresses");
+                ensure!(agree, "{}: {alarms}", balancer.host());
+            }
+            Ok(())
+        })
+    };
+    change(&add, true)?;
+    change(&["service", "remove", "mail"], false)
+}
+
+fn wait_until_has_addresses(lab: &Lab, balancer: Balancer, has: bool) -> Result<()> {
+    let what = format!("{} to have the addresses: {has}", balancer.host());
+    wait_for(PATIENCE, &what, || {
+        ensure!(has_addresses(lab, balancer)? == has);
+        Ok(())
+    })
+}
+
+/// lbd leads, and keepalived takes over: when lbd ends, and when its host dies.
+pub(crate) fn keepalived_follows_lbd() -> Result<()> {
+    // keepalived takes no other form.
+    let form = "checksum = \"pseudo-header\"\n";
+    let mut lab = alone(|lab| lab.config.ha.more = form.to_owned())?;
+    lab.start_keepalived_on(Second, 100)?;
+    wait_until_keepalived_says(&lab, "Entering BACKUP STATE")?;
+    lab.stop_lbd_on(First)?;
+    wait_until_has_addresses(&lab, Second, true)?;
+    lab.start_lbd_on(First)?;
+    wait_for_leader(&lab, First)?;
+    wait_until_has_addresses(&lab, Second, false)?;
+    ask(&lab, 30)?;
+    let alarms = alarms(&lab, First)?;
+    ensure!(alarms == "[]", "{alarms}");
+    lab.kill_balancer(First)?;
+    wait_until_has_addresses(&lab, Second, true)
+}
+
+/// keepalived leads, and lbd takes over: when keepalived ends, and when its host dies.
+pub(crate) fn lbd_follows_keepalived() -> Result<()> {
+    let mut lab = alone(|_| {})?;
+    lab.start_keepalived_on(Second, 250)?;
+    wait_until_has_addresses(&lab, Second, true)?;
+    wait_for_role(&lab, First, "standby")?;
+    lab.stop_lbd_on(Second)?;
+    wait_for_leader(&lab, First)?;
+    let status = ha(&lab, First)?;
+    ensure!(status["reason"] == "the leader gave up", "{status}");
+    ask(&lab, 30)?;
+    lab.start_keepalived_on(Second, 250)?;
+    wait_for_role(&lab, First, "standby")?;
+    wait_until_has_addresses(&lab, Second, true)?;
+    lab.kill_balancer(Second)?;
+    wait_for_leader(&lab, First)?;
+    let status = ha(&lab, First)?;
+    ensure!(status["reason"] == "no leader was heard", "{status}");
+    let refused = status["counters"].to_string();
+    ensure!(!refused.contains("refused"), "{refused}");
+    ask(&lab, 30)?;
+    Ok(())
+}
+
+/// A lab in which only the first of two balancers runs, and leads.
+fn alone(change: impl FnOnce(&mut Lab)) -> Result<Lab> {
+    let mut lab = Lab::builder(programs()?).webs(3).pair().build()?;
+    lab.start_webs()?;
+    change(&mut lab);
+    lab.write_config()?;
+    lab.start_lbd_on(First)?;
+    wait_until_ready(&lab, First)?;
+    wait_for_leader(&lab, First)?;
+    Ok(lab)
+}
+
+fn wait_until_keepalived_says(lab: &Lab, what: &str) -> Result<()> {
+    wait_for(PATIENCE, &format!("keepalived to say {what:?}"), || {
+        let log = lab.log("keepalived")?;
+        ensure!(log.contains(what), "{log}");
+        Ok(())
+    })
+}
