@@ -5,7 +5,7 @@ use crate::frame::Frame;
 use crate::parse::{Segment, SegmentKind, parse};
 use crate::reason::Reason;
 use crate::tables::{Route, Tables};
-use crate::{rewrite, select};
+use crate::{fence, rewrite, select};
 
 /// What is to be done with a packet, and why.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,6 +33,9 @@ impl Verdict {
 pub fn process<F: Frame + ?Sized, T: Tables>(frame: &mut F, tables: &T) -> Verdict {
     let segment = match parse(frame) {
         Ok(segment) => segment,
+        Err(Reason::NotIpv4) if fence::is_unanswered(frame, tables) => {
+            return Verdict::only(Reason::Fenced);
+        }
         Err(reason) => return Verdict::only(reason),
     };
     let key = ServiceKey::tcp(segment.destination, segment.destination_port);
@@ -51,6 +54,9 @@ fn from_client<F: Frame + ?Sized, T: Tables>(
 ) -> Verdict {
     if segment.ttl <= 1 {
         return Verdict::only(Reason::TtlExceeded);
+    }
+    if segment.kind == SegmentKind::Open && fence::is_fenced(tables) {
+        return Verdict::only(Reason::Fenced);
     }
     let flow = FlowKey {
         client: segment.source,

@@ -30,6 +30,8 @@ pub enum Reason {
     TtlExceeded = 11,
     /// The service has no backend.
     NoBackend = 12,
+    /// Addressed to the owner of a virtual address, which this host may not be: its lease lapsed.
+    Fenced = 13,
 }
 
 /// What the driver does with a packet.
@@ -45,7 +47,7 @@ pub enum Action {
 
 impl Reason {
     /// Every reason, in the order of its index.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::ToBackend,
         Self::ToClient,
         Self::ToClientByStack,
@@ -59,6 +61,7 @@ impl Reason {
         Self::BadTcp,
         Self::TtlExceeded,
         Self::NoBackend,
+        Self::Fenced,
     ];
 
     /// What is done with such a packet.
@@ -75,9 +78,12 @@ impl Reason {
             | Self::NotTcp
             | Self::Fragment
             | Self::NotForwarded => Action::Pass,
-            Self::Runt | Self::BadIpv4 | Self::BadTcp | Self::TtlExceeded | Self::NoBackend => {
-                Action::Drop
-            }
+            Self::Runt
+            | Self::BadIpv4
+            | Self::BadTcp
+            | Self::TtlExceeded
+            | Self::NoBackend
+            | Self::Fenced => Action::Drop,
         }
     }
 
@@ -98,6 +104,7 @@ impl Reason {
             Self::BadTcp => "bad_tcp",
             Self::TtlExceeded => "ttl_exceeded",
             Self::NoBackend => "no_backend",
+            Self::Fenced => "fenced",
         }
     }
 
@@ -120,6 +127,9 @@ impl Reason {
             Self::BadTcp => "dropped: the TCP header contradicts itself or the packet",
             Self::TtlExceeded => "dropped: time to live exceeded",
             Self::NoBackend => "dropped: the service has no backend",
+            Self::Fenced => {
+                "dropped: a new connection, or a question for the address, after the lease lapsed"
+            }
         }
     }
 }

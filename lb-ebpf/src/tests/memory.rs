@@ -26,6 +26,9 @@ pub(crate) struct Memory {
     /// How many flows of each [`RecordKind`] may still be recorded.
     pub(crate) budget: [Cell<u32>; 2],
     pub(crate) now_ms: u32,
+    /// Until when the host may act as owner, if it needs a lease for that.
+    pub(crate) lease: Option<u64>,
+    pub(crate) boot_ns: u64,
     pub(crate) tracking: [Cell<u64>; Tracking::ALL.len()],
     pub(crate) traffic: RefCell<HashMap<BackendId, Traffic>>,
 }
@@ -44,6 +47,8 @@ impl Default for Memory {
             sealed: false,
             budget: [Cell::new(u32::MAX), Cell::new(u32::MAX)],
             now_ms: 1_000_000,
+            lease: None,
+            boot_ns: 2_000_000_000_000,
             tracking: Default::default(),
             traffic: RefCell::default(),
         }
@@ -79,6 +84,14 @@ impl Tables for Memory {
         self.reverse.get(key).copied()
     }
 
+    fn is_vip(&self, address: &Addr4) -> bool {
+        self.services.keys().any(|key| key.vip == *address)
+    }
+
+    fn lease(&self) -> Option<u64> {
+        self.lease
+    }
+
     fn flow(&self, key: &FlowKey) -> Option<Flow> {
         self.flows.borrow().get(key).copied()
     }
@@ -106,6 +119,10 @@ impl Tables for Memory {
 
     fn now_ms(&self) -> u32 {
         self.now_ms
+    }
+
+    fn boot_ns(&self) -> u64 {
+        self.boot_ns
     }
 
     fn route(&self, _: Addr4, destination: Addr4, bytes: u16) -> Route {
