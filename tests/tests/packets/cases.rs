@@ -810,6 +810,13 @@ fn dropped() -> Vec<Case> {
     ]
 }
 
+/// ARP for the service's address, fenced.
+pub(crate) fn asked_while_fenced() -> Case {
+    framed("ARP, fenced", arp())
+        .is(Reason::Fenced, Xdp::Drop)
+        .lease(Lease::Lapsed)
+}
+
 /// As without leases.
 fn leased() -> Vec<Case> {
     let cases = [
@@ -868,7 +875,7 @@ fn fenced() -> Vec<Case> {
                 ..syn()
             },
         ),
-        framed("ARP, fenced", arp()).is(Reason::Fenced, Xdp::Drop),
+        asked_while_fenced(),
         pass("ARP for the host itself, fenced", arp_for(OURSELVES.0)),
         pass("an ARP reply, fenced", arp_with(7, 2)),
         pass("ARP over other hardware, fenced", arp_with(1, 6)),

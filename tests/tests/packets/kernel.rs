@@ -3,14 +3,14 @@
 use crate::cases::{Case, Lease};
 use crate::outcome::{Outcome, Recorded, Xdp};
 use crate::world::{self, CLIENT, FLOW, OURSELVES, SERVICE, SLOTS};
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use aya::Ebpf;
 use aya::maps::{HashMap, Map, MapData, MapError, PerCpuArray, PerCpuValues};
 use aya::programs::Xdp as XdpProgram;
 use kit::netns::ip_batch;
 use lb_control::config::Limits;
 use lb_control::dataplane::{Dataplane, Kernel, Options, Pins, boot_ns, load, test_run};
-use lb_ebpf::abi::{Budget, Flow, FlowKey, Slot, Traffic};
+use lb_ebpf::abi::{Budget, Flow, FlowKey, ServiceKey, Slot, Traffic};
 use lb_ebpf::reason::Reason;
 use lb_ebpf::tables::RecordKind;
 use nix::mount::{MsFlags, mount};
@@ -86,6 +86,27 @@ impl Rig {
                 return Ok(outcome);
             }
         }
+    }
+
+    /// Another service of the same address comes, and they go one after the other; the first comes
+    /// back. `asked` asks for the address, and is heard by the stack when there is no service.
+    pub(crate) fn services_come_and_go(&mut self, asked: &Case) -> Result<()> {
+        let first = world::service_key();
+        let second = ServiceKey {
+            port: 443u16.to_be_bytes(),
+            ..first
+        };
+        for (key, service, expected) in [
+            (second, Some(&SERVICE), Reason::Fenced),
+            (first, None, Reason::Fenced),
+            (second, None, Reason::NotIpv4),
+            (first, Some(&SERVICE), Reason::Fenced),
+        ] {
+            self.maps.set_service(&key, service)?;
+            let found = self.run(asked, &asked.frame)?.reason;
+            ensure!(found == expected, "expected {expected:?}, found {found:?}");
+        }
+        Ok(())
     }
 
     fn run_once(&mut self, case: &Case, frame: &[u8]) -> Result<Outcome> {
