@@ -16,6 +16,7 @@ extern crate self as lb_ebpf;
 
 pub mod abi;
 pub mod checksum;
+pub mod fence;
 pub mod frame;
 pub mod hash;
 pub mod parse;

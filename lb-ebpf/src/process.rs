@@ -5,7 +5,7 @@ use crate::frame::Frame;
 use crate::parse::{Segment, SegmentKind, first_fragment, parse};
 use crate::reason::Reason;
 use crate::tables::{Route, Tables};
-use crate::{rewrite, select};
+use crate::{fence, rewrite, select};
 
 /// What is to be done with a packet, and why.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,6 +34,9 @@ pub fn process<F: Frame + ?Sized, T: Tables>(frame: &mut F, tables: &T) -> Verdi
     let segment = match parse(frame) {
         Ok(segment) => segment,
         Err(Reason::Fragment) => return Verdict::only(fragment(frame, tables)),
+        Err(Reason::NotIpv4) if fence::is_unanswered(frame, tables) => {
+            return Verdict::only(Reason::Fenced);
+        }
         Err(reason) => return Verdict::only(reason),
     };
     let key = ServiceKey::tcp(segment.destination, segment.destination_port);
@@ -74,6 +77,9 @@ fn from_client<F: Frame + ?Sized, T: Tables>(
     }
     if segment.ttl <= 1 {
         return Verdict::only(Reason::TtlExceeded);
+    }
+    if segment.kind == SegmentKind::Open && fence::is_fenced(tables) {
+        return Verdict::only(Reason::Fenced);
     }
     let flow = FlowKey {
         client: segment.source,

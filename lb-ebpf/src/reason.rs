@@ -35,6 +35,8 @@ pub enum Reason {
     ServiceFragment = 13,
     /// For a service, and from its own address: somebody made it up.
     Spoofed = 14,
+    /// Addressed to the owner of a virtual address, which this host may not be: its lease lapsed.
+    Fenced = 15,
 }
 
 /// What the driver does with a packet.
@@ -50,7 +52,7 @@ pub enum Action {
 
 impl Reason {
     /// Every reason, in the order of its index.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::ToBackend,
         Self::ToClient,
         Self::ToClientByStack,
@@ -66,6 +68,7 @@ impl Reason {
         Self::NoBackend,
         Self::ServiceFragment,
         Self::Spoofed,
+        Self::Fenced,
     ];
 
     /// What is done with such a packet.
@@ -88,7 +91,8 @@ impl Reason {
             | Self::TtlExceeded
             | Self::NoBackend
             | Self::ServiceFragment
-            | Self::Spoofed => Action::Drop,
+            | Self::Spoofed
+            | Self::Fenced => Action::Drop,
         }
     }
 
@@ -111,6 +115,7 @@ impl Reason {
             Self::NoBackend => "no_backend",
             Self::ServiceFragment => "service_fragment",
             Self::Spoofed => "spoofed",
+            Self::Fenced => "fenced",
         }
     }
 
@@ -135,6 +140,9 @@ impl Reason {
             Self::NoBackend => "dropped: the service has no backend",
             Self::ServiceFragment => "dropped: for a service, but the first fragment of a segment",
             Self::Spoofed => "dropped: for a service, from its own address",
+            Self::Fenced => {
+                "dropped: a new connection, or a question for the address, after the lease lapsed"
+            }
         }
     }
 }

@@ -18,6 +18,11 @@ pub trait Tables {
     fn backend(&self, id: BackendId) -> Option<&Backend>;
     /// The service that a backend's packet answers for.
     fn reverse(&self, key: &ReverseKey) -> Option<Reverse>;
+    /// Whether clients reach any service by this address.
+    fn is_vip(&self, address: &Addr4) -> bool;
+    /// Until when this host may act as owner of the services' addresses, by the clock of
+    /// [`boot_ns`](Self::boot_ns). `None` if that needs no lease.
+    fn lease(&self) -> Option<u64>;
 
     /// The recorded flow `key`.
     fn flow(&self, key: &FlowKey) -> Option<Flow>;
@@ -32,6 +37,9 @@ pub trait Tables {
     fn now_ms(&self) -> u32;
     /// The interface that the packet came in by.
     fn ingress(&self) -> u32;
+
+    /// Nanoseconds since boot, those included in which the host was suspended.
+    fn boot_ns(&self) -> u64;
     /// Where the kernel would forward a packet of `bytes` bytes from `source` to `destination`.
     fn route(&self, source: Addr4, destination: Addr4, bytes: u16) -> Route;
 

@@ -151,6 +151,7 @@ async fn run(file: &Path, log_verdicts: bool) -> anyhow::Result<()> {
     let options = Options {
         limits: config.limits,
         log_verdicts,
+        fenced: false,
     };
     let mut object = dataplane::load(&pins, &options)?;
     if log_verdicts {

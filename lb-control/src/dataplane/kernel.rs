@@ -1,15 +1,15 @@
 //! The tables in the kernel's maps.
 
-use super::{Dataplane, Error, Pins, Tables, bpf};
+use super::{Dataplane, Error, Lease, Pins, Renew as _, Tables, bpf};
 use aya::Pod as AyaPod;
 use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray, PerCpuValues};
 use bytemuck::{Pod, Zeroable};
 use lb_ebpf::abi::{
-    Backend, BackendId, Flow, FlowKey, Reverse, ReverseKey, Service, ServiceId, ServiceKey, Slot,
-    Traffic,
+    Addr4, Backend, BackendId, Flow, FlowKey, IsVip, Reverse, ReverseKey, Service, ServiceId,
+    ServiceKey, Slot, Traffic,
 };
 use memmap2::{MmapOptions, MmapRaw};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -24,6 +24,8 @@ unsafe impl<T: Pod> AyaPod for Raw<T> {}
 /// The maps of the loaded program.
 pub struct Kernel {
     services: Hash<ServiceKey, Service>,
+    /// The addresses in `services`.
+    vips: Hash<Addr4, IsVip>,
     reverse: Hash<ReverseKey, Reverse>,
     backends: Array<MapData, Raw<Backend>>,
     flows: Hash<FlowKey, Flow>,
@@ -32,13 +34,16 @@ pub struct Kernel {
     reasons: PerCpuArray<MapData, u64>,
     tracking: PerCpuArray<MapData, u64>,
     slots: Slots,
+    lease: Lease,
 }
 
 impl Kernel {
-    /// Opens the maps that [`super::load`] pinned.
+    /// Opens the maps that [`super::load`] pinned. For the owner of the tables only: what follows
+    /// from what they hold is put right.
     pub fn open(pins: &Pins) -> Result<Self, Error> {
-        Ok(Self {
+        let mut kernel = Self {
             services: Hash::open(pins, "SERVICES")?,
+            vips: Hash::open(pins, "VIPS")?,
             reverse: Hash::open(pins, "REVERSE")?,
             backends: open(pins, "BACKENDS")?,
             flows: Hash::open(pins, "FLOWS")?,
@@ -47,7 +52,24 @@ impl Kernel {
             reasons: open(pins, "REASONS")?,
             tracking: open(pins, "TRACKING")?,
             slots: Slots::open(pins)?,
-        })
+            lease: Lease::open(pins)?,
+        };
+        kernel.mend_vips()?;
+        Ok(kernel)
+    }
+
+    /// Makes `VIPS` what follows from `SERVICES`, where an earlier daemon was interrupted.
+    fn mend_vips(&mut self) -> Result<(), Error> {
+        let services = self.services.all()?;
+        let wanted: BTreeSet<Addr4> = services.iter().map(|(key, _)| key.vip).collect();
+        for (vip, _) in self.vips.all()? {
+            if !wanted.contains(&vip) {
+                self.vips.set(&vip, None)?;
+            }
+        }
+        wanted
+            .iter()
+            .try_for_each(|vip| self.vips.set(vip, Some(&1)))
     }
 }
 
@@ -196,7 +218,15 @@ impl Dataplane for Kernel {
     }
 
     fn set_service(&mut self, key: &ServiceKey, service: Option<&Service>) -> Result<(), Error> {
-        self.services.set(key, service)
+        if service.is_some() {
+            self.vips.set(&key.vip, Some(&1))?;
+        }
+        self.services.set(key, service)?;
+        let services = self.services.all()?;
+        if services.iter().all(|(other, _)| other.vip != key.vip) {
+            self.vips.set(&key.vip, None)?;
+        }
+        Ok(())
     }
 
     fn set_backend(&mut self, id: BackendId, backend: Option<&Backend>) -> Result<(), Error> {
@@ -212,6 +242,11 @@ impl Dataplane for Kernel {
 
     fn set_slot(&mut self, index: u32, slot: Slot) -> Result<(), Error> {
         self.slots.set(index, slot)
+    }
+
+    fn renew_lease(&mut self, until: u64) -> Result<(), Error> {
+        self.lease.renew(until);
+        Ok(())
     }
 
     fn flows(&self) -> Result<Vec<(FlowKey, Flow)>, Error> {

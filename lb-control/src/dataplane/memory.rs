@@ -20,6 +20,8 @@ pub struct Memory {
     /// What the backends have counted.
     pub traffic: BTreeMap<BackendId, Traffic>,
     retired: BTreeMap<ServiceId, Traffic>,
+    /// Until when this host may act as owner.
+    pub lease: u64,
     /// What the flow table counted, in the order of `Tracking::ALL`.
     pub tracking: [u64; Tracking::ALL.len()],
     /// How many more writes succeed before one fails, if one is to fail.
@@ -90,6 +92,12 @@ impl Dataplane for Memory {
     fn set_slot(&mut self, index: u32, slot: Slot) -> Result<(), Error> {
         self.write()?;
         self.slots.insert(index, slot);
+        Ok(())
+    }
+
+    fn renew_lease(&mut self, until: u64) -> Result<(), Error> {
+        self.write()?;
+        self.lease = until;
         Ok(())
     }
 

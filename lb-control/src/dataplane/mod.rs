@@ -3,6 +3,7 @@
 mod attach;
 mod bpf;
 mod kernel;
+mod lease;
 mod memory;
 mod object;
 mod pins;
@@ -10,6 +11,7 @@ mod pins;
 pub use attach::{Attacher, Attachment, detach};
 pub use bpf::{TestRun, test_run};
 pub use kernel::Kernel;
+pub use lease::{Lease, Renew, boot_ns};
 pub use memory::Memory;
 pub use object::{Options, load};
 pub use pins::{Lock, Mode, Pins};
@@ -46,6 +48,14 @@ pub trait Dataplane {
     fn set_reverse(&mut self, key: &ReverseKey, reverse: Option<&Reverse>) -> Result<(), Error>;
     /// Sets one slot, counted over all services. The program sees all of it or nothing.
     fn set_slot(&mut self, index: u32, slot: Slot) -> Result<(), Error>;
+
+    /// Lets this host act as owner of the services' addresses until then, in nanoseconds of
+    /// [`boot_ns`]; 0 takes that away. Without effect unless leases are in force
+    /// ([`Options::fenced`]).
+    ///
+    /// The only thing in the tables that may also be written by another thread, through a
+    /// [`Lease`].
+    fn renew_lease(&mut self, until: u64) -> Result<(), Error>;
 
     /// All recorded flows.
     fn flows(&self) -> Result<Vec<(FlowKey, Flow)>, Error>;

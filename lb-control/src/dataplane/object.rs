@@ -23,15 +23,19 @@ pub struct Options {
     pub limits: Limits,
     /// Whether the program logs each verdict.
     pub log_verdicts: bool,
+    /// Whether leases are in force: the program lets nobody new in while this host has none (see
+    /// [`Dataplane::renew_lease`](super::Dataplane::renew_lease)). For one of a pair. A program
+    /// with leases is to be attached after the first one was given.
+    pub fenced: bool,
 }
 
 /// A map: its name, the sizes of a key and a value, and how many entries it has.
 type MapShape = (&'static str, usize, usize, u32);
 
-fn shapes(limits: &Limits) -> [MapShape; 10] {
+fn shapes(limits: &Limits) -> [MapShape; 12] {
     use abi::{
-        Backend, Budget, Flow, FlowKey, Reverse, ReverseKey, Service, ServiceKey, Slot, Tracking,
-        Traffic,
+        Addr4, Backend, Budget, Flow, FlowKey, IsVip, LeaseUntil, Reverse, ReverseKey, Service,
+        ServiceKey, Slot, Tracking, Traffic,
     };
     let pairs = slot_pairs(abi::capacity::SLOTS_PER_SERVICE) as u32;
     let Limits {
@@ -67,6 +71,8 @@ fn shapes(limits: &Limits) -> [MapShape; 10] {
             Tracking::ALL.len() as u32,
         ),
         ("BUDGETS", index, size_of::<Budget>(), 2),
+        ("LEASE", index, size_of::<LeaseUntil>(), 1),
+        ("VIPS", size_of::<Addr4>(), size_of::<IsVip>(), services),
     ]
 }
 
@@ -96,13 +102,15 @@ pub fn load(pins: &Pins, options: &Options) -> Result<Ebpf, Error> {
         loader.map_max_entries(name, entries);
     }
     let log_verdicts = u8::from(options.log_verdicts);
+    let leases = u8::from(options.fenced);
     loader
         .override_global(
             "RECORDS_PER_SECOND",
             &options.limits.records_per_second,
             true,
         )
-        .override_global("LOG_VERDICTS", &log_verdicts, true);
+        .override_global("LOG_VERDICTS", &log_verdicts, true)
+        .override_global("LEASES", &leases, true);
     let mut object = loader
         .load(OBJECT)
         .map_err(|error| Error::new("load the XDP program's maps", error))?;

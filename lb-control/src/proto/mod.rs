@@ -1,5 +1,6 @@
 //! Protocol machines: told the time, they return what to do.
 
 pub mod health;
+pub mod heartbeat;
 pub mod next_hop;
 pub mod vrrp;

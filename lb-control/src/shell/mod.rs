@@ -1,6 +1,7 @@
 //! Sockets, timers and netlink: what the pure parts are connected to the world with.
 
 pub mod health;
+pub mod heartbeat;
 pub mod host;
 pub mod next_hop;
 pub mod vrrp;

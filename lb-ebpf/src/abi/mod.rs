@@ -8,6 +8,7 @@
 mod backend;
 mod counters;
 mod flow;
+mod lease;
 mod reverse;
 mod service;
 mod slot;
@@ -15,12 +16,13 @@ mod slot;
 pub use backend::{Backend, BackendId, BackendState};
 pub use counters::{Budget, Tracking, Traffic};
 pub use flow::{Flow, FlowKey, FlowPhase};
+pub use lease::{IsVip, LeaseUntil};
 pub use reverse::{Reverse, ReverseKey};
 pub use service::{Service, ServiceId, ServiceKey};
 pub use slot::{Slot, SlotState};
 
 /// The layout of everything in this module. Part of the path under which the maps are pinned.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// An IPv4 address as it is on the wire.
 pub type Addr4 = [u8; 4];

@@ -27,6 +27,9 @@ pub(crate) struct Memory {
     pub(crate) budget: [Cell<u32>; 2],
     pub(crate) now_ms: u32,
     pub(crate) ingress: u32,
+    /// Until when the host may act as owner, if it needs a lease for that.
+    pub(crate) lease: Option<u64>,
+    pub(crate) boot_ns: u64,
     pub(crate) tracking: [Cell<u64>; Tracking::ALL.len()],
     pub(crate) traffic: RefCell<HashMap<BackendId, Traffic>>,
 }
@@ -46,6 +49,8 @@ impl Default for Memory {
             budget: [Cell::new(u32::MAX), Cell::new(u32::MAX)],
             now_ms: 1_000_000,
             ingress: 0,
+            lease: None,
+            boot_ns: 2_000_000_000_000,
             tracking: Default::default(),
             traffic: RefCell::default(),
         }
@@ -81,6 +86,14 @@ impl Tables for Memory {
         self.reverse.get(key).copied()
     }
 
+    fn is_vip(&self, address: &Addr4) -> bool {
+        self.services.keys().any(|key| key.vip == *address)
+    }
+
+    fn lease(&self) -> Option<u64> {
+        self.lease
+    }
+
     fn flow(&self, key: &FlowKey) -> Option<Flow> {
         self.flows.borrow().get(key).copied()
     }
@@ -112,6 +125,10 @@ impl Tables for Memory {
 
     fn ingress(&self) -> u32 {
         self.ingress
+    }
+
+    fn boot_ns(&self) -> u64 {
+        self.boot_ns
     }
 
     fn route(&self, _: Addr4, destination: Addr4, bytes: u16) -> Route {

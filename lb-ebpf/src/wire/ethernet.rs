@@ -7,6 +7,8 @@ use crate::abi::Mac;
 pub mod ethertype {
     /// IPv4 (RFC 894).
     pub const IPV4: u16 = 0x0800;
+    /// The Address Resolution Protocol (RFC 826).
+    pub const ARP: u16 = 0x0806;
 }
 
 /// An Ethernet header.

@@ -3,10 +3,12 @@
 //! A view borrows the bytes of a header of fixed length. Values come out as they are on the wire,
 //! or as numbers where they are counted with.
 
+mod arp;
 mod ethernet;
 mod ipv4;
 mod tcp;
 
+pub use arp::Arp;
 pub use ethernet::{Ethernet, ethertype};
 pub use ipv4::Ipv4;
 pub use tcp::{Ports, Tcp};

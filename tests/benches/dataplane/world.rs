@@ -116,6 +116,7 @@ impl World {
         let options = Options {
             limits,
             log_verdicts: false,
+            fenced: false,
         };
         let mut object = dataplane::load(&pins, &options)?;
         program(&mut object, "nop")?.load()?;

@@ -26,6 +26,7 @@ pub(crate) struct Case {
     pub(crate) table_is_full: bool,
     /// Whether as many flows were recorded in a second as may be.
     pub(crate) budget: Budget,
+    pub(crate) lease: Lease,
     /// The interface that the frame comes in by.
     pub(crate) ingress: u32,
     pub(crate) frame: Vec<u8>,
@@ -41,6 +42,17 @@ pub(crate) enum Budget {
     Spent,
     /// As many as may be, but in the second before.
     SpentBefore,
+}
+
+/// Whether this host may act as owner of the service's address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Lease {
+    /// It needs no lease for that.
+    NotNeeded,
+    /// It has one.
+    Held,
+    /// It had one.
+    Lapsed,
 }
 
 /// WEB2 took over from WEB1.
@@ -67,6 +79,8 @@ pub(crate) fn all() -> Vec<Case> {
     all.extend(tracked());
     all.extend(passed());
     all.extend(dropped());
+    all.extend(leased());
+    all.extend(fenced());
     all
 }
 
@@ -118,6 +132,7 @@ fn framed(name: &'static str, frame: Vec<u8>) -> Case {
         flow: None,
         table_is_full: false,
         budget: Budget::Left,
+        lease: Lease::NotNeeded,
         ingress: CLIENTS,
         expected: Outcome {
             reason: Reason::NotOurs,
@@ -160,6 +175,11 @@ impl Case {
 
     fn spent_before(mut self) -> Self {
         self.budget = Budget::SpentBefore;
+        self
+    }
+
+    fn lease(mut self, lease: Lease) -> Self {
+        self.lease = lease;
         self
     }
 
@@ -814,15 +834,19 @@ fn passed() -> Vec<Case> {
     ]
 }
 
-/// The load balancer is asked for its address.
+/// The load balancer is asked for the address of its service.
 fn arp() -> Vec<u8> {
+    arp_for(VIP.0)
+}
+
+fn arp_for(address: [u8; 4]) -> Vec<u8> {
     let mut frame = vec![0xff; 6];
     frame.extend(CLIENT_MAC);
     frame.extend([0x08, 0x06, 0, 1, 0x08, 0x00, 6, 4, 0, 1]);
     frame.extend(CLIENT_MAC);
     frame.extend(CLIENT.0);
     frame.extend([0; 6]);
-    frame.extend(VIP.0);
+    frame.extend(address);
     frame
 }
 
@@ -924,4 +948,81 @@ fn dropped() -> Vec<Case> {
         case("may go no further", &Packet { ttl: 1, ..syn() }).is(Reason::TtlExceeded, Xdp::Drop),
         case("should not be here", &Packet { ttl: 0, ..syn() }).is(Reason::TtlExceeded, Xdp::Drop),
     ]
+}
+
+/// ARP for the service's address, fenced.
+pub(crate) fn asked_while_fenced() -> Case {
+    framed("ARP, fenced", arp())
+        .is(Reason::Fenced, Xdp::Drop)
+        .lease(Lease::Lapsed)
+}
+
+/// As without leases.
+fn leased() -> Vec<Case> {
+    let cases = [
+        case("a SYN, with a lease", &syn()).goes_to_web1(&syn()),
+        case("data, with a lease", &data()).goes_to_web1(&data()),
+        framed("ARP, with a lease", arp()).is(Reason::NotIpv4, Xdp::Pass),
+    ];
+    cases.map(|case| case.lease(Lease::Held)).into()
+}
+
+/// The lease has lapsed: nobody new is let in, and those who are in stay.
+fn fenced() -> Vec<Case> {
+    let answer = Packet {
+        flags: SYN | ACK,
+        ..Packet::new(WEB1_AT, CLIENT)
+    };
+    let answered = Packet {
+        macs: (CLIENT_MAC, CLIENTS_MAC),
+        from: VIP,
+        ttl: 63,
+        ..answer.clone()
+    };
+    let pass = |name, frame| framed(name, frame).is(Reason::NotIpv4, Xdp::Pass);
+    let arp_with = |offset: usize, value| {
+        let mut frame = arp();
+        frame[14 + offset] = value;
+        frame
+    };
+    let cases = [
+        case("a SYN, fenced", &syn()).is(Reason::Fenced, Xdp::Drop),
+        case("a SYN on a dirty slot, fenced", &syn())
+            .slot(DIRTY)
+            .is(Reason::Fenced, Xdp::Drop),
+        case("a SYN again, fenced", &syn())
+            .slot(DIRTY)
+            .known(WEB2, Opening)
+            .is(Reason::Fenced, Xdp::Drop),
+        case("a SYN that nobody would get, fenced", &syn())
+            .slot(Slot::EMPTY)
+            .is(Reason::Fenced, Xdp::Drop),
+        case("data, fenced", &data()).goes_to_web1(&data()),
+        case("data of a recorded connection, fenced", &data())
+            .slot(DIRTY)
+            .known(WEB2, Open)
+            .goes_to_web2(&data())
+            .tracks(&[Hit]),
+        case("an answer, fenced", &answer)
+            .ingress(SERVERS)
+            .is(Reason::ToClient, Xdp::Redirect)
+            .becomes(&answered)
+            .counts_out(WEB1, &answer),
+        case(
+            "a SYN for somebody else, fenced",
+            &Packet {
+                to: OURSELVES,
+                ..syn()
+            },
+        ),
+        asked_while_fenced(),
+        pass("ARP for the host itself, fenced", arp_for(OURSELVES.0)),
+        pass("an ARP reply, fenced", arp_with(7, 2)),
+        pass("ARP over other hardware, fenced", arp_with(1, 6)),
+        pass("ARP for another protocol, fenced", arp_with(2, 0x86)),
+        pass("ARP with longer hardware addresses, fenced", arp_with(4, 8)),
+        pass("ARP with longer addresses, fenced", arp_with(5, 16)),
+        pass("IPv6, fenced", ipv6()),
+    ];
+    cases.map(|case| case.lease(Lease::Lapsed)).into()
 }

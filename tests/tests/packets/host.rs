@@ -1,6 +1,6 @@
 //! A case on the host: the pure function, over tables in memory.
 
-use crate::cases::{Budget, Case};
+use crate::cases::{Budget, Case, Lease};
 use crate::memory::Memory;
 use crate::outcome::{Outcome, Recorded, Xdp};
 use crate::world::{
@@ -75,6 +75,11 @@ fn tables(case: &Case) -> Memory {
         };
         tables.flows.borrow_mut().insert(FLOW, flow);
     }
+    tables.lease = match case.lease {
+        Lease::NotNeeded => None,
+        Lease::Held => Some(tables.boot_ns + 1),
+        Lease::Lapsed => Some(tables.boot_ns),
+    };
     if case.table_is_full {
         tables.room = 0;
     }

@@ -1,16 +1,16 @@
 //! A case in the kernel: the loaded program, over its maps, in namespaces of its own.
 
-use crate::cases::{self, Case};
+use crate::cases::{self, Case, Lease};
 use crate::outcome::{Outcome, Recorded, Xdp};
 use crate::world::{self, CLIENT, FLOW, OURSELVES, SERVICE, SLOTS};
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use aya::Ebpf;
 use aya::maps::{HashMap, Map, MapData, MapError, PerCpuArray, PerCpuValues};
 use aya::programs::Xdp as XdpProgram;
 use kit::netns::ip_batch;
 use lb_control::config::Limits;
-use lb_control::dataplane::{Dataplane, Kernel, Options, Pins, load, test_run};
-use lb_ebpf::abi::{Budget, Flow, FlowKey, Slot, Traffic};
+use lb_control::dataplane::{Dataplane, Kernel, Options, Pins, boot_ns, load, test_run};
+use lb_ebpf::abi::{Budget, Flow, FlowKey, ServiceKey, Slot, Traffic};
 use lb_ebpf::reason::Reason;
 use lb_ebpf::tables::RecordKind;
 use nix::mount::{MsFlags, mount};
@@ -30,6 +30,8 @@ const LIMITS: Limits = Limits {
 /// The program, its maps, and the world around it.
 pub(crate) struct Rig {
     object: Ebpf,
+    /// The program as it is with leases in force.
+    fenced: Ebpf,
     maps: Kernel,
     /// `FLOWS`, to write records to.
     flows: HashMap<MapData, [u8; 8], [u8; 8]>,
@@ -49,11 +51,12 @@ impl Rig {
         network().context("failed to make a network to route in")?;
         let pins = Pins::new(&file_system().context("failed to make a BPF file system")?);
 
-        let options = Options {
+        let options = |fenced| Options {
             limits: LIMITS,
             log_verdicts: false,
+            fenced,
         };
-        let object = load(&pins, &options)?;
+        let (object, fenced) = (load(&pins, &options(false))?, load(&pins, &options(true))?);
         let mut maps = Kernel::open(&pins)?;
         maps.set_service(&world::service_key(), Some(&SERVICE))?;
         for (id, backend, key, reverse) in world::backends() {
@@ -63,6 +66,7 @@ impl Rig {
         let map = |name| MapData::from_pin(pins.map(name)).and_then(Map::from_map_data);
         Ok(Self {
             object,
+            fenced,
             maps,
             flows: HashMap::try_from(map("FLOWS")?)?,
             budgets: PerCpuArray::try_from(map("BUDGETS")?)?,
@@ -84,9 +88,34 @@ impl Rig {
         }
     }
 
+    /// Another service of the same address comes, and they go one after the other; the first comes
+    /// back. `asked` asks for the address, and is heard by the stack when there is no service.
+    pub(crate) fn services_come_and_go(&mut self, asked: &Case) -> Result<()> {
+        let first = world::service_key();
+        let second = ServiceKey {
+            port: 443u16.to_be_bytes(),
+            ..first
+        };
+        for (key, service, expected) in [
+            (second, Some(&SERVICE), Reason::Fenced),
+            (first, None, Reason::Fenced),
+            (second, None, Reason::NotIpv4),
+            (first, Some(&SERVICE), Reason::Fenced),
+        ] {
+            self.maps.set_service(&key, service)?;
+            let found = self.run(asked, &asked.frame)?.reason;
+            ensure!(found == expected, "expected {expected:?}, found {found:?}");
+        }
+        Ok(())
+    }
+
     fn run_once(&mut self, case: &Case, frame: &[u8]) -> Result<Outcome> {
         let (reasons, tracking) = (self.maps.reasons()?, self.maps.tracking()?);
-        let program = self.object.program("headgate").context("no program")?;
+        let object = match case.lease {
+            Lease::NotNeeded => &self.object,
+            Lease::Held | Lease::Lapsed => &self.fenced,
+        };
+        let program = object.program("headgate").context("no program")?;
         let program: &XdpProgram = program.try_into()?;
         let run = test_run(program.fd()?.as_fd(), frame, case.ingress)?;
         let reasons = grown(&reasons, &self.maps.reasons()?);
@@ -134,6 +163,11 @@ impl Rig {
                 self.maps.retire(id, None)?;
             }
         }
+        self.maps.renew_lease(match case.lease {
+            Lease::NotNeeded => 0,
+            Lease::Held => boot_ns() + 60_000_000_000,
+            Lease::Lapsed => boot_ns(),
+        })?;
         let flows: Vec<_> = self.flows.keys().collect::<Result<_, _>>()?;
         for key in flows {
             self.flows.remove(&key)?;

@@ -62,6 +62,11 @@ fn main() -> ExitCode {
         }
         privileged.push(truncated(case, &rig));
     }
+    privileged.push(with_rig(
+        "an address is a service's until its last one goes".to_owned(),
+        &rig,
+        |rig| Ok(rig.services_come_and_go(&cases::asked_while_fenced())?),
+    ));
     for seed in 1..=4 {
         privileged.push(flooded(seed, &cases, &rig));
     }

@@ -66,6 +66,11 @@ impl Dataplane for Plane {
         Ok(())
     }
 
+    fn renew_lease(&mut self, until: u64) -> Result<(), Error> {
+        self.memory.lease = Some(until);
+        Ok(())
+    }
+
     fn flows(&self) -> Result<Vec<(FlowKey, Flow)>, Error> {
         let flows = self.memory.flows.borrow();
         Ok(flows.iter().map(|(key, flow)| (*key, *flow)).collect())

@@ -8,11 +8,11 @@ use aya_ebpf::bindings::{
     BPF_FIB_LKUP_RET_SUCCESS, bpf_fib_lookup as FibLookup, xdp_md,
 };
 use aya_ebpf::btf_maps::{Array, HashMap, PerCpuArray};
-use aya_ebpf::helpers::{bpf_fib_lookup, bpf_ktime_get_coarse_ns};
+use aya_ebpf::helpers::{bpf_fib_lookup, bpf_ktime_get_boot_ns, bpf_ktime_get_coarse_ns};
 use aya_ebpf::macros::btf_map;
 use lb_ebpf::abi::{
-    Addr4, Backend, BackendId, Budget, Flow, FlowKey, Mac, Reverse, ReverseKey, Service,
-    ServiceKey, Slot, Tracking, Traffic, capacity, slot_pairs,
+    Addr4, Backend, BackendId, Budget, Flow, FlowKey, IsVip, LeaseUntil, Mac, Reverse, ReverseKey,
+    Service, ServiceKey, Slot, Tracking, Traffic, capacity, slot_pairs,
 };
 use lb_ebpf::reason::Reason;
 use lb_ebpf::tables::{RecordKind, Route, Tables};
@@ -44,6 +44,17 @@ static TRACKING: PerCpuArray<u64, { Tracking::ALL.len() }> = PerCpuArray::new();
 /// One for each [`RecordKind`].
 #[btf_map]
 static BUDGETS: PerCpuArray<Budget, 2> = PerCpuArray::new();
+
+/// Mapped into the memory of whoever renews it: a system call may come too late.
+#[btf_map]
+static LEASE: Array<LeaseUntil, 1, { BPF_F_MMAPABLE as usize }> = Array::new();
+#[btf_map]
+static VIPS: HashMap<Addr4, IsVip, { capacity::SERVICES }> = HashMap::new();
+
+/// Whether this host may act as owner only while it has a lease. Set at load: while it is 0, the
+/// verifier removes what asks for the lease.
+#[unsafe(no_mangle)]
+static LEASES: Global<u8> = Global::new(0);
 
 /// How many flows of each kind one CPU may record in a second. Set at load.
 #[unsafe(no_mangle)]
@@ -122,6 +133,24 @@ impl Tables for Maps {
     }
 
     #[inline(always)]
+    fn is_vip(&self, address: &Addr4) -> bool {
+        VIPS.get_ptr(address).is_some()
+    }
+
+    #[inline(always)]
+    fn lease(&self) -> Option<u64> {
+        if LEASES.load() == 0 {
+            return None;
+        }
+        // SAFETY: the pointer is to the only element, an aligned word that is written whole;
+        // volatile, since userspace writes it at any time.
+        let until = LEASE
+            .get_ptr(0)
+            .map(|until| unsafe { until.read_volatile() });
+        Some(until.unwrap_or(0))
+    }
+
+    #[inline(always)]
     fn flow(&self, key: &FlowKey) -> Option<Flow> {
         // SAFETY: a record may be replaced meanwhile by another CPU; both are 8 bytes, read at
         // once, and either is right.
@@ -160,6 +189,16 @@ impl Tables for Maps {
     fn now_ms(&self) -> u32 {
         // SAFETY: the helper has no preconditions.
         (unsafe { bpf_ktime_get_coarse_ns() } / NANOS_PER_MILLI) as u32
+    }
+
+    /// Of the clocks that a program can read, the coarse one of [`now_ms`](Self::now_ms) is the
+    /// cheapest, but is late by up to a tick, 10 ms where there are 100 a second: as long as a host
+    /// needs to be declared dead by an eager peer. And it stands still while the host is suspended,
+    /// so the lease would go on when the host wakes up. Only SYNs and ARP requests pay for this one.
+    #[inline(always)]
+    fn boot_ns(&self) -> u64 {
+        // SAFETY: the helper has no preconditions.
+        unsafe { bpf_ktime_get_boot_ns() }
     }
 
     #[inline(always)]
