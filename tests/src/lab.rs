@@ -414,7 +414,19 @@ impl Lab {
 
     /// Like [`lbctl_json`](Self::lbctl_json), against a balancer's lbd.
     pub fn lbctl_json_on(&self, balancer: Balancer, args: &[&str]) -> Result<serde_json::Value> {
-        let output = self.lbctl_on(balancer, &[args, &["--json"]].concat())?;
+        let printed = self.must_lbctl_on(balancer, &[args, &["--json"]].concat())?;
+        serde_json::from_slice(&printed)
+            .with_context(|| format!("lbctl {} --json did not print JSON", args.join(" ")))
+    }
+
+    /// Runs lbctl against this lab's lbd; an error if it does not do what it is asked to.
+    pub fn must_lbctl(&self, args: &[&str]) -> Result<()> {
+        self.must_lbctl_on(Balancer::First, args).map(drop)
+    }
+
+    /// Returns what lbctl prints.
+    fn must_lbctl_on(&self, balancer: Balancer, args: &[&str]) -> Result<Vec<u8>> {
+        let output = self.lbctl_on(balancer, args)?;
         let said = String::from_utf8_lossy(&output.stderr);
         ensure!(
             output.status.success(),
@@ -422,8 +434,7 @@ impl Lab {
             args.join(" "),
             said.trim()
         );
-        serde_json::from_slice(&output.stdout)
-            .with_context(|| format!("lbctl {} --json did not print JSON", args.join(" ")))
+        Ok(output.stdout)
     }
 }
 

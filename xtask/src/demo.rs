@@ -89,10 +89,10 @@ fn story(lab: &mut Lab, report: &Report, each: Duration) -> Result<()> {
     report.head();
     phase("all is well")?;
 
-    lbctl(lab, &["backend", "drain", "www/web1"])?;
+    lab.must_lbctl(&["backend", "drain", "www/web1"])?;
     phase("web1 is drained")?;
 
-    lbctl(lab, &["backend", "enable", "www/web1"])?;
+    lab.must_lbctl(&["backend", "enable", "www/web1"])?;
     wait::wait_for(PATIENCE, "web1 to be back", || {
         expect(lab, 1, "admin", "ready")
     })?;
@@ -135,18 +135,6 @@ fn pause(length: Duration) -> Result<()> {
         }
         std::thread::sleep(Duration::from_millis(50));
     }
-    Ok(())
-}
-
-fn lbctl(lab: &Lab, args: &[&str]) -> Result<()> {
-    let output = lab.lbctl(args)?;
-    let said = String::from_utf8_lossy(&output.stderr);
-    ensure!(
-        output.status.success(),
-        "lbctl {} failed: {}",
-        args.join(" "),
-        said.trim()
-    );
     Ok(())
 }
 

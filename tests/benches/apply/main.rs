@@ -86,12 +86,9 @@ fn measure(rounds: u32) -> Result<Figures> {
 
 /// Puts a service without checks in the place of the one that has them.
 fn uncheck(lab: &Lab) -> Result<()> {
-    lbctl(lab, &["service", "remove", "www"])?;
+    lab.must_lbctl(&["service", "remove", "www"])?;
     let vip = format!("{VIP}:80/tcp");
-    lbctl(
-        lab,
-        &["service", "add", "www", &vip, "--check-type", "none"],
-    )?;
+    lab.must_lbctl(&["service", "add", "www", &vip, "--check-type", "none"])?;
     for n in 1..NEW {
         add(lab, n)?;
     }
@@ -151,27 +148,12 @@ fn milliseconds(duration: Duration) -> f64 {
 
 fn add(lab: &Lab, n: u8) -> Result<()> {
     let backend = format!("www/{}", web_name(n));
-    lbctl(
-        lab,
-        &["backend", "add", &backend, &web_address(n).to_string()],
-    )
+    lab.must_lbctl(&["backend", "add", &backend, &web_address(n).to_string()])
 }
 
 fn remove(lab: &Lab) -> Result<()> {
     let backend = format!("www/{}", web_name(NEW));
-    lbctl(lab, &["backend", "remove", &backend, "--force"])
-}
-
-fn lbctl(lab: &Lab, args: &[&str]) -> Result<()> {
-    let output = lab.lbctl(args)?;
-    let said = String::from_utf8_lossy(&output.stderr);
-    ensure!(
-        output.status.success(),
-        "lbctl {} failed: {}",
-        args.join(" "),
-        said.trim()
-    );
-    Ok(())
+    lab.must_lbctl(&["backend", "remove", &backend, "--force"])
 }
 
 fn read(lab: &Lab) -> Result<Tables> {

@@ -1,6 +1,6 @@
 //! Backends come and go.
 
-use super::{PATIENCE, backend, lab, lab_with, lbctl, lbctl_code, wait_for_backend};
+use super::{PATIENCE, backend, lab, lab_with, lbctl_code, wait_for_backend};
 use crate::traffic::{Regulars, ask, ask_at, service};
 use anyhow::{Context as _, Result, ensure};
 use kit::layout::{VIP, web_address};
@@ -22,14 +22,14 @@ pub(crate) fn draining_breaks_nothing() -> Result<()> {
     let lab = lab()?;
     let regulars = Regulars::start(&lab, 12)?;
     regulars.wait_for_requests(50)?;
-    lbctl(&lab, &["backend", "drain", "www/web1"])?;
+    lab.must_lbctl(&["backend", "drain", "www/web1"])?;
     let answers = ask(&lab, 60)?;
     ensure!(
         !answers.contains_key("web1"),
         "web1 got new connections: {answers:?}"
     );
     regulars.wait_for_requests(200)?;
-    lbctl(&lab, &["backend", "enable", "www/web1"])?;
+    lab.must_lbctl(&["backend", "enable", "www/web1"])?;
     regulars.wait_for_requests(200)?;
     ensure!(
         ask(&lab, 60)?.contains_key("web1"),
@@ -58,12 +58,12 @@ pub(crate) fn adding_and_removing_breaks_nothing() -> Result<()> {
     regulars.wait_for_requests(50)?;
 
     let address = web_address(3).to_string();
-    lbctl(&lab, &["backend", "add", "www/web3", &address, "--wait"])?;
+    lab.must_lbctl(&["backend", "add", "www/web3", &address, "--wait"])?;
     ensure!(
         ask(&lab, 60)?.contains_key("web3"),
         "web3 was added, and gets nothing"
     );
-    lbctl(&lab, &["backend", "remove", "www/web1"])?;
+    lab.must_lbctl(&["backend", "remove", "www/web1"])?;
     let answers = ask(&lab, 60)?;
     ensure!(
         !answers.contains_key("web1"),
@@ -101,7 +101,7 @@ pub(crate) fn force_cuts_connections() -> Result<()> {
     let lab = lab()?;
     let regulars = Regulars::start(&lab, 12)?;
     regulars.wait_for_requests(50)?;
-    lbctl(&lab, &["backend", "remove", "www/web2", "--force"])?;
+    lab.must_lbctl(&["backend", "remove", "www/web2", "--force"])?;
     regulars.wait_for_each()?;
     let served = regulars.stop();
     ensure!(
@@ -144,12 +144,9 @@ pub(crate) fn services_come_and_go() -> Result<()> {
     let vip = format!("{other}/tcp");
     let checked = ["--check-type", "http", "--check-path", "/healthz"];
     let often = ["--check-interval", "200ms", "--check-timeout", "150ms"];
-    lbctl(
-        &lab,
-        &[&["service", "add", "other", &vip], &checked[..], &often[..]].concat(),
-    )?;
+    lab.must_lbctl(&[&["service", "add", "other", &vip], &checked[..], &often[..]].concat())?;
     let address = web_address(3).to_string();
-    lbctl(&lab, &["backend", "add", "other/web3", &address, "--wait"])?;
+    lab.must_lbctl(&["backend", "add", "other/web3", &address, "--wait"])?;
     let answers = ask_at(&lab, other, 20)?;
     ensure!(answers.keys().eq(["web3"]), "{answers:?}");
     let answers = ask_at(&lab, service(), 60)?;
@@ -159,10 +156,10 @@ pub(crate) fn services_come_and_go() -> Result<()> {
     let (code, said) = lbctl_code(&lab, &["backend", "add", "www/again", &address])?;
     ensure!(code == 1 && said.contains("other/web3"), "{code}: {said}");
 
-    lbctl(&lab, &["service", "remove", "other"])?;
+    lab.must_lbctl(&["service", "remove", "other"])?;
     ensure!(ask_at(&lab, other, 1).is_err(), "it still answers");
-    lbctl(&lab, &["backend", "add", "www/web3", &address, "--wait"])?;
-    lbctl(&lab, &["backend", "set", "www/web3", "--weight", "8"])?;
+    lab.must_lbctl(&["backend", "add", "www/web3", &address, "--wait"])?;
+    lab.must_lbctl(&["backend", "set", "www/web3", "--weight", "8"])?;
     let answers = ask(&lab, 200)?;
     // 8 of 10: 160 of 200, with a standard deviation of 6.
     let by_web3 = answers.get("web3").copied().unwrap_or(0);

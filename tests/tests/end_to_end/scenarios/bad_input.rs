@@ -1,6 +1,6 @@
 //! Packets and requests that nobody in their right mind would send.
 
-use super::{PATIENCE, counted, lab, lbctl};
+use super::{PATIENCE, counted, lab};
 use crate::traffic::{Regulars, ask};
 use anyhow::{Context as _, Result, ensure};
 use kit::layout::VIP;
@@ -139,9 +139,9 @@ pub(crate) fn bad_clients_of_the_api_harm_nobody() -> Result<()> {
         // It may be refused before all of it is written.
         let _ = stream.write_all(garbage);
         drop(stream);
-        lbctl(&lab, &["status"])?;
+        lab.must_lbctl(&["status"])?;
     }
-    lbctl(&lab, &["backend", "drain", "www/web1"])?;
+    lab.must_lbctl(&["backend", "drain", "www/web1"])?;
     let answers = ask(&lab, 30)?;
     ensure!(!answers.contains_key("web1"), "{answers:?}");
     // Whoever stalls is cut off in the end.

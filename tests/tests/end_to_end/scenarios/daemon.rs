@@ -1,6 +1,6 @@
 //! lbd is killed, started again, told something else, and taken away.
 
-use super::{PATIENCE, counted, lab, lab_with, lbctl, shares};
+use super::{PATIENCE, counted, lab, lab_with, shares};
 use crate::traffic::{Regulars, ask, service};
 use anyhow::{Context as _, Result, ensure};
 use kit::http::Connection;
@@ -96,8 +96,8 @@ fn segments() -> Result<Segments> {
 
 pub(crate) fn changes_survive_lbd() -> Result<()> {
     let mut lab = lab()?;
-    lbctl(&lab, &["backend", "drain", "www/web1"])?;
-    lbctl(&lab, &["backend", "set", "www/web2", "--weight", "3"])?;
+    lab.must_lbctl(&["backend", "drain", "www/web1"])?;
+    lab.must_lbctl(&["backend", "set", "www/web2", "--weight", "3"])?;
     let revision = lab.lbctl_json(&["status"])?["revision"].as_u64();
     let before = shares(&lab)?;
     lab.kill_lbd()?;
@@ -207,7 +207,7 @@ pub(crate) fn a_missing_interface_is_named() -> Result<()> {
 pub(crate) fn a_reload_is_applied() -> Result<()> {
     let mut lab = lab()?;
     let regulars = Regulars::start(&lab, 12)?;
-    lbctl(&lab, &["backend", "set", "www/web2", "--weight", "2"])?;
+    lab.must_lbctl(&["backend", "set", "www/web2", "--weight", "2"])?;
     lab.config.backends.retain(|backend| backend.name != "web3");
     lab.write_config()?;
     lab.reload_lbd()?;

@@ -79,13 +79,6 @@ fn shares(lab: &Lab) -> Result<Vec<serde_json::Value>> {
         .collect()
 }
 
-/// Runs `lbctl`, which must do what it is asked to.
-fn lbctl(lab: &Lab, args: &[&str]) -> Result<()> {
-    let (code, said) = lbctl_code(lab, args)?;
-    ensure!(code == 0, "lbctl {}: {said}", args.join(" "));
-    Ok(())
-}
-
 /// Runs `lbctl`; returns its exit code and what it says on standard error.
 fn lbctl_code(lab: &Lab, args: &[&str]) -> Result<(i32, String)> {
     let output = lab.lbctl(args)?;
