@@ -106,9 +106,9 @@ impl LbdConfig {
             idle_timeout: "5s".to_owned(),
             vip: (layout::VIP, 80).into(),
             interval: "200ms".to_owned(),
-            timeout: "150ms".to_owned(),
+            timeout: "200ms".to_owned(),
             rise: 2,
-            fall: 2,
+            fall: 3,
             ha: Ha {
                 interval: "100ms".to_owned(),
                 preempt: true,
