@@ -347,6 +347,25 @@ impl Lab {
         lbd.context("lbd does not run")?.kill()
     }
 
+    /// Freezes lbd with SIGSTOP, on either balancer.
+    pub fn freeze_lbd_on(&self, balancer: Balancer) -> Result<()> {
+        self.signal_lbd(balancer, Signal::SIGSTOP)
+    }
+
+    /// Lets it go on with SIGCONT.
+    pub fn thaw_lbd_on(&self, balancer: Balancer) -> Result<()> {
+        self.signal_lbd(balancer, Signal::SIGCONT)
+    }
+
+    fn signal_lbd(&self, balancer: Balancer, signal: Signal) -> Result<()> {
+        let [first, second] = &self.lbds;
+        let lbd = match balancer {
+            Balancer::First => first,
+            Balancer::Second => second,
+        };
+        lbd.as_ref().context("lbd does not run")?.signal(signal)
+    }
+
     /// Stops lbd with SIGTERM.
     pub fn stop_lbd(&mut self) -> Result<()> {
         self.stop_lbd_on(Balancer::First)
@@ -362,9 +381,7 @@ impl Lab {
 
     /// Makes lbd read its configuration again, with SIGHUP.
     pub fn reload_lbd(&self) -> Result<()> {
-        let [lbd, _] = &self.lbds;
-        let lbd = lbd.as_ref().context("lbd does not run")?;
-        lbd.signal(Signal::SIGHUP)
+        self.signal_lbd(Balancer::First, Signal::SIGHUP)
     }
 
     /// What the programs wrote: that of `lbd`, `web1`, ….

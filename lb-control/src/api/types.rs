@@ -60,7 +60,44 @@ pub struct Ha {
     pub addresses: Vec<String>,
     /// The other one, if that leads.
     pub leader: Option<HaLeader>,
+    /// Whether the other host lives. Only where heartbeats are sent.
+    #[serde(default)]
+    pub peer: Option<HaPeer>,
     /// What was sent, heard and refused since lbd was started, and how often it led.
+    pub counters: BTreeMap<String, u64>,
+}
+
+/// The other host, by its heartbeats.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct HaPeer {
+    /// Its address.
+    pub address: String,
+    /// Whether it is heard, and hears this host.
+    pub up: bool,
+    /// Why it was lost, if it was.
+    pub lost: Option<String>,
+    /// For how long this host may act as owner if nothing renews its lease. 0: it may not.
+    pub lease_ms: u64,
+    /// By how much this host's heartbeats were late at worst.
+    pub late_us: u64,
+    /// The ways to it.
+    pub links: Vec<HaLink>,
+}
+
+/// A way to the other host.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct HaLink {
+    /// This host's address.
+    pub local: String,
+    /// The other's.
+    pub remote: String,
+    /// `up`, `down`, `init` or `admin_down`.
+    pub state: String,
+    /// Seconds since its state changed.
+    pub since_s: u64,
+    /// After how long a silence the other host is lost, if it is heard.
+    pub detection_ms: Option<u64>,
+    /// What was sent, heard and refused.
     pub counters: BTreeMap<String, u64>,
 }
 

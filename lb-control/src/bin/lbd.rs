@@ -3,18 +3,21 @@
 use anyhow::{Context as _, ensure};
 use clap::{Parser, Subcommand};
 use lb_control::api::server;
-use lb_control::config::{self, Config};
-use lb_control::daemon::{Daemon, Handle, HostState, Inputs, Watchers};
-use lb_control::dataplane::{self, Attacher, Kernel, Options, Pins};
+use lb_control::config::{self, Config, Ha, HeartbeatLinks, Heartbeats};
+use lb_control::daemon::{Daemon, Handle, HostState, Inputs, Peer, Watchers};
+use lb_control::dataplane::{self, Attacher, Kernel, Lease, Options, Pins};
+use lb_control::proto::heartbeat::Key;
 use lb_control::shell::health::Checker;
+use lb_control::shell::heartbeat::{self, Heartbeat, Link, Settings};
 use lb_control::shell::host;
 use lb_control::shell::next_hop::Resolver;
 use lb_control::shell::vrrp::Router;
 use lb_control::state::secret;
 use std::io::IsTerminal as _;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tracing_subscriber::EnvFilter;
@@ -151,13 +154,18 @@ async fn run(file: &Path, log_verdicts: bool) -> anyhow::Result<()> {
     let options = Options {
         limits: config.limits,
         log_verdicts,
-        fenced: false,
+        fenced: config.ha.iter().any(|ha| ha.heartbeats.is_some()),
     };
     let mut object = dataplane::load(&pins, &options)?;
     if log_verdicts {
         spawn_logger(&mut object)?;
     }
     let secret = secret::load_or_create(&config.state_dir)?;
+    let (heartbeat_sender, heartbeats) = mpsc::unbounded_channel();
+    let peer = match &config.ha {
+        Some(ha) => start_heartbeats(ha, secret, &pins, heartbeat_sender).await?,
+        None => None,
+    };
     let mut attacher = Attacher::new(object, &pins, &config.interfaces);
     if !attacher.takes_over() {
         let (_, failures) = attacher.attach();
@@ -175,6 +183,7 @@ async fn run(file: &Path, log_verdicts: bool) -> anyhow::Result<()> {
         checker: Checker::spawn(health_sender),
         resolver: Resolver::spawn(hop_sender),
         router: router.transpose()?,
+        peer,
         host: Box::new(move |config, may_attach| look(&mut attacher, config, may_attach)),
     };
     let (request_sender, requests) = mpsc::channel(64);
@@ -204,6 +213,7 @@ async fn run(file: &Path, log_verdicts: bool) -> anyhow::Result<()> {
                 health,
                 next_hops,
                 leading,
+                heartbeats,
                 reloads,
             },
             stopped(stop),
@@ -213,6 +223,69 @@ async fn run(file: &Path, log_verdicts: bool) -> anyhow::Result<()> {
     api.await?;
     tracing::info!("stopped; traffic goes on, `lbd detach` ends it");
     Ok(())
+}
+
+/// Starts the heartbeats, if there are to be any, and waits until there is a lease: the program is
+/// not to be attached before. Whether this host may keep it is for the daemon to say.
+async fn start_heartbeats(
+    ha: &Ha,
+    secret: [u64; 2],
+    pins: &Pins,
+    events: mpsc::UnboundedSender<heartbeat::Event>,
+) -> anyhow::Result<Option<Peer>> {
+    /// The thread needs a few system calls for it.
+    const LEASE_WAIT: Duration = Duration::from_secs(1);
+    let Some(heartbeats) = &ha.heartbeats else {
+        return Ok(None);
+    };
+    let settings = heartbeat_settings(ha, heartbeats, secret)?;
+    let lease = Lease::open(pins)?;
+    let heartbeat = Heartbeat::spawn(&settings, lease.clone(), events)?;
+    heartbeat.refresh(true);
+    let start = Instant::now();
+    while lease.until() <= dataplane::boot_ns() && start.elapsed() < LEASE_WAIT {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    Ok(Peer::new(ha, &settings, heartbeat))
+}
+
+fn heartbeat_settings(
+    ha: &Ha,
+    heartbeats: &Heartbeats,
+    secret: [u64; 2],
+) -> anyhow::Result<Settings> {
+    let at = |address: Ipv4Addr| SocketAddr::from((address, heartbeats.port));
+    let links = match &heartbeats.links {
+        HeartbeatLinks::Own(peer) => {
+            let interface = &ha.interface;
+            let local = host::address_toward(interface, *peer).with_context(|| {
+                format!(
+                    "{interface} has no address of its own to send heartbeats to {peer} from: `ip \
+                     addr add … dev {interface}`"
+                )
+            })?;
+            vec![Link {
+                local: at(local),
+                remote: at(*peer),
+                interface: Some(interface.clone()),
+            }]
+        }
+        HeartbeatLinks::Named(links) => links
+            .iter()
+            .map(|link| Link {
+                local: at(link.local),
+                remote: at(link.remote),
+                interface: None,
+            })
+            .collect(),
+    };
+    let secret: Vec<u8> = secret.iter().flat_map(|half| half.to_ne_bytes()).collect();
+    Ok(Settings {
+        links,
+        timing: heartbeats.timing,
+        key: Key::from_secret(&secret),
+        patience: heartbeat::PATIENCE,
+    })
 }
 
 /// The program takes over from the one of an earlier lbd, or is put back where it is missing.

@@ -1,9 +1,10 @@
 //! Tables for people. Columns are stable: new ones come last.
 
 use super::serves;
-use crate::api::types::{Backend, Ha, Service, Status};
+use crate::api::types::{Backend, Ha, HaPeer, Service, Status};
 use comfy_table::presets::NOTHING;
 use comfy_table::{Cell, CellAlignment, Color, Table};
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::time::Duration;
 
@@ -129,13 +130,51 @@ pub(super) fn ha(ha: &Ha, colour: bool) -> String {
     for address in &ha.addresses {
         let _ = writeln!(text, "shared: {address}");
     }
-    let counted = ha.counters.iter().filter(|(_, count)| **count > 0);
+    let counted = counted(&ha.counters);
+    if !counted.is_empty() {
+        let _ = writeln!(text, "counted: {counted}");
+    }
+    if let Some(peer) = &ha.peer {
+        text.push('\n');
+        text.push_str(&self::peer(peer, colour));
+    }
+    text
+}
+
+fn counted(counters: &BTreeMap<String, u64>) -> String {
+    let counted = counters.iter().filter(|(_, count)| **count > 0);
     let counted: Vec<String> = counted
         .map(|(name, count)| format!("{name} {count}"))
         .collect();
-    if !counted.is_empty() {
-        let _ = writeln!(text, "counted: {}", counted.join(", "));
+    counted.join(", ")
+}
+
+fn peer(peer: &HaPeer, colour: bool) -> String {
+    let header = ["LINK", "STATE", "SINCE", "LOST AFTER", "COUNTED"];
+    let mut sheet = Sheet::new(header, &[2, 3], colour);
+    for link in &peer.links {
+        let mood = match link.state.as_str() {
+            "up" => Mood::Good,
+            "init" => Mood::Middling,
+            _ => Mood::Bad,
+        };
+        let detection = link.detection_ms.map(|it| format!("{it}ms"));
+        sheet.row(vec![
+            Cell::new(format!("{} > {}", link.local, link.remote)),
+            sheet.mood(&link.state, mood),
+            Cell::new(seconds(link.since_s)),
+            Cell::new(detection.unwrap_or_else(|| "-".to_owned())),
+            Cell::new(counted(&link.counters)),
+        ]);
     }
+    let mut text = sheet.text();
+    if let Some(lost) = &peer.lost {
+        let _ = writeln!(text, "lost: {lost}");
+    }
+    let _ = match peer.lease_ms {
+        0 => writeln!(text, "lease: none"),
+        left => writeln!(text, "lease: {left}ms left"),
+    };
     text
 }
 

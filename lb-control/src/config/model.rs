@@ -2,6 +2,7 @@
 //!
 //! Only [`mod@super::parse`] and [`super::change`] make these, and they refuse what contradicts itself.
 
+use crate::proto::heartbeat::Timing;
 use crate::proto::vrrp::{ChecksumForm, Interval, Preempt, Priority, Vrid};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -64,8 +65,39 @@ pub struct Ha {
     pub peer: Option<Ipv4Addr>,
     /// What the checksum covers in advertisements that are sent.
     pub checksum: ChecksumForm,
+    /// Whether the other one lives, if it is asked.
+    pub heartbeats: Option<Heartbeats>,
     /// Further addresses that whoever leads has: those that backends route their answers to.
     pub addresses: BTreeSet<OwnedAddress>,
+}
+
+/// How the two tell each other that they live.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Heartbeats {
+    /// How often.
+    pub timing: Timing,
+    /// The UDP port, on both.
+    pub port: u16,
+    /// Over what.
+    pub links: HeartbeatLinks,
+}
+
+/// The ways to the other host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HeartbeatLinks {
+    /// One: from the address of the interface of `[ha]` to the peer.
+    Own(Ipv4Addr),
+    /// These.
+    Named(Vec<HeartbeatLink>),
+}
+
+/// A way to the other host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HeartbeatLink {
+    /// This host's address.
+    pub local: Ipv4Addr,
+    /// The other's.
+    pub remote: Ipv4Addr,
 }
 
 /// An address that whoever leads has on an interface.

@@ -38,6 +38,9 @@ pub(super) struct Ha {
     pub(super) preempt_delay: Option<Spanned<String>>,
     pub(super) peer: Option<Spanned<String>>,
     pub(super) checksum: Option<Spanned<String>>,
+    pub(super) heartbeat: Option<Spanned<String>>,
+    pub(super) heartbeat_port: Option<Spanned<i64>>,
+    pub(super) heartbeat_links: Option<Spanned<Vec<Spanned<String>>>>,
     #[serde(default)]
     pub(super) addresses: Vec<Spanned<String>>,
 }

@@ -438,6 +438,9 @@ interval = "50ms"
 preempt_delay = "10s"
 peer = "192.0.2.3"
 checksum = "pseudo-header"
+heartbeat = "20ms"
+heartbeat_port = 4000
+heartbeat_links = ["192.0.2.2 > 192.0.2.3", "10.9.9.2 > 10.9.9.3"]
 addresses = ["10.0.2.1/24 dev eth1", "192.0.2.9"]
 "#;
 
@@ -451,6 +454,18 @@ fn reads_ha() {
     assert_eq!(ha.preempt, Preempt::After(Duration::from_secs(10)));
     assert_eq!(ha.peer, Some(Ipv4Addr::new(192, 0, 2, 3)));
     assert_eq!(ha.checksum, ChecksumForm::WithPseudoHeader);
+    let heartbeats = ha.heartbeats.as_ref().unwrap();
+    assert_eq!(heartbeats.timing.to_string(), "20ms × 3");
+    assert_eq!(heartbeats.port, 4_000);
+    let link = |a: [u8; 4], b: [u8; 4]| HeartbeatLink {
+        local: a.into(),
+        remote: b.into(),
+    };
+    let named = vec![
+        link([192, 0, 2, 2], [192, 0, 2, 3]),
+        link([10, 9, 9, 2], [10, 9, 9, 3]),
+    ];
+    assert_eq!(heartbeats.links, HeartbeatLinks::Named(named));
     let owned = config.owned_addresses();
     let owned: Vec<String> = owned.iter().map(ToString::to_string).collect();
     assert_eq!(
@@ -467,7 +482,28 @@ fn reads_ha() {
     assert_eq!(short.interval.duration(), Duration::from_millis(100));
     assert_eq!(short.preempt, Preempt::After(Duration::ZERO));
     assert_eq!(short.checksum, ChecksumForm::Message);
+    assert_eq!(short.heartbeats, None);
     assert!(full().owned_addresses().is_empty());
+}
+
+#[test]
+fn heartbeats_go_to_the_peer_unless_they_are_off() {
+    let ha = |more: &str| {
+        let ha = format!("[ha]\ninterface = \"eth0\"\nvrid = 1\n{more}");
+        read(&(FULL.to_owned() + &ha)).map(|config| config.ha.unwrap().heartbeats)
+    };
+    let peer = "peer = \"192.0.2.3\"\n";
+    let heartbeats = ha(peer).unwrap().unwrap();
+    assert_eq!(heartbeats.timing.to_string(), "50ms × 3");
+    let own = HeartbeatLinks::Own(Ipv4Addr::new(192, 0, 2, 3));
+    assert_eq!(heartbeats.links, own);
+    let off = format!("{peer}heartbeat = \"off\"\n");
+    assert_eq!(ha(&off).unwrap(), None);
+    assert_eq!(ha("heartbeat = \"off\"\n").unwrap(), None);
+    for alone in ["heartbeat = \"50ms\"", "heartbeat_port = 1"] {
+        let error = ha(alone).unwrap_err().to_string();
+        assert!(error.contains("without peer"), "{error}");
+    }
 }
 
 #[test]
@@ -500,6 +536,16 @@ fn what_is_wrong_with_ha_is_said_where_it_is() {
             "preempt = false\npreempt_delay",
             "no meaning with preempt = false",
         ),
+        ("20ms", "5ms", "heartbeat 5ms is out of range: 10ms to 10s"),
+        ("20ms", "on", "heartbeat"),
+        ("4000", "0", "heartbeat_port 0 is out of range: 1 to 65535"),
+        ("10.9.9.2 >", "192.0.2.2 >", "192.0.2.2 is named twice"),
+        (
+            "10.9.9.2 >",
+            "10.9.9.2 -",
+            "is not as \"192.0.2.2 > 192.0.2.3\"",
+        ),
+        ("10.9.9.2 >", "10.9.9.3 >", "cannot be both ends"),
         ("peer", "pear", "did you mean \"peer\"?"),
     ] {
         let text = FULL.to_owned() + &HA.replacen(from, to, 1);

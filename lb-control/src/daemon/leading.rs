@@ -1,10 +1,12 @@
 //! Whether this host leads, and what the virtual router says of it.
 
+use super::peer::{Consequence, Peer};
 use super::{Daemon, PATIENCE};
 use crate::api::types;
 use crate::config::Ha;
 use crate::dataplane::Dataplane;
 use crate::proto::vrrp::LeadReason;
+use crate::shell::heartbeat;
 use crate::shell::vrrp::{Event, Report, Router, Wanted};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -39,6 +41,8 @@ pub(super) struct Leading {
     ha: Ha,
     /// Nobody is there to be told anything once it was released.
     router: Option<Router>,
+    /// Where heartbeats are sent.
+    peer: Option<Peer>,
     told: Option<Wanted>,
     role: Role,
     since: Instant,
@@ -52,10 +56,11 @@ pub(super) struct Leading {
 }
 
 impl Leading {
-    pub(super) fn new(ha: Ha, router: Router) -> Self {
+    pub(super) fn new(ha: Ha, router: Router, peer: Option<Peer>) -> Self {
         Self {
             ha,
             router: Some(router),
+            peer,
             told: None,
             role: Role::Starting,
             since: Instant::now(),
@@ -84,7 +89,9 @@ impl Leading {
             }
             Some(Event::Leads(reason)) => {
                 match reason {
-                    LeadReason::ActiveDown => tracing::warn!(%reason, "leads"),
+                    LeadReason::ActiveDown | LeadReason::PeerLost => {
+                        tracing::warn!(%reason, "leads")
+                    }
                     _ => tracing::info!(%reason, "leads"),
                 }
                 self.becomes(Role::Leader, reason.to_string());
@@ -150,6 +157,7 @@ impl Leading {
             alarms.push(format!("nobody leads, and this host may not: {hold}"));
         }
         alarms.extend(self.report.disagreement.map(disagreement));
+        alarms.extend(self.peer.iter().flat_map(Peer::alarms));
         alarms
     }
 
@@ -187,6 +195,7 @@ impl Leading {
                 priority: leader.priority.get(),
                 interval_ms: u64::from(leader.interval.centiseconds()) * 10,
             }),
+            peer: self.peer.as_ref().map(Peer::status),
             counters: counted,
         }
     }
@@ -213,13 +222,17 @@ impl<D: Dataplane> Daemon<D> {
             return;
         };
         leading.ready |= ready;
+        let gives_up = leading.peer.as_ref().is_some_and(Peer::gives_up);
         let wanted = Wanted {
             addresses,
-            eligible: if leading.ready {
+            eligible: if gives_up {
+                Err("it stood still, and its lease lapsed".to_owned())
+            } else if leading.ready {
                 Ok(())
             } else {
                 Err("its backends are not checked yet".to_owned())
             },
+            may_resume: !gives_up,
         };
         if let Some(router) = &leading.router
             && leading.told.as_ref() != Some(&wanted)
@@ -233,6 +246,49 @@ impl<D: Dataplane> Daemon<D> {
         if let Some(leading) = &mut self.leading {
             leading.on_event(event);
         }
+        self.settle();
+    }
+
+    pub(super) fn on_heartbeat(&mut self, event: heartbeat::Event) {
+        let Some(leading) = &mut self.leading else {
+            return;
+        };
+        let Some(peer) = &mut leading.peer else {
+            return;
+        };
+        match (peer.on_event(event), &leading.router) {
+            (Consequence::Lose(peer), Some(router)) => router.lose(peer),
+            (Consequence::AnnounceAgain, Some(router)) => router.announce_again(),
+            (Consequence::None, _) | (_, None) => {}
+        }
+        self.settle();
+    }
+
+    /// After a lapse, leadership is given up, and only then claimed again.
+    fn settle(&mut self) {
+        if let Some(leading) = &mut self.leading
+            && leading.role != Role::Leader
+            && let Some(peer) = &mut leading.peer
+        {
+            peer.gave_up();
+        }
+        self.tell_router();
+        self.pulse();
+    }
+
+    /// Tells those who keep the lease that the daemon lives, and whether this host may act.
+    pub(super) fn pulse(&self) {
+        let Some(leading) = &self.leading else {
+            return;
+        };
+        if let Some(peer) = &leading.peer {
+            // One that is starting may have led, and then goes on.
+            let may_act = match leading.role {
+                Role::Leader | Role::Starting => true,
+                Role::Standby => leading.ready,
+            };
+            peer.refresh(may_act && leading.router.is_some());
+        }
     }
 
     /// Gives up leadership, so that the other one need not wait to take over.
@@ -240,6 +296,10 @@ impl<D: Dataplane> Daemon<D> {
         let leading = self.leading.as_mut();
         if let Some(router) = leading.and_then(|leading| leading.router.take()) {
             router.release();
+        }
+        // The addresses are gone, and so may the lease be.
+        if let Some(leading) = &mut self.leading {
+            leading.peer = None;
         }
     }
 }

@@ -3,12 +3,14 @@
 
 mod changing;
 mod leading;
+mod peer;
 mod request;
 mod status;
 mod sweeping;
 #[cfg(test)]
 mod tests;
 
+pub use peer::Peer;
 pub use request::{Handle, Request};
 
 use crate::config::{Admin, BackendRef, Config, Name, Overlay, Refusal};
@@ -18,6 +20,7 @@ use crate::proto::health::Panic;
 use crate::proto::next_hop::NextHopEvent;
 use crate::reconcile;
 use crate::shell::health::{Checker, HealthEvent, Target};
+use crate::shell::heartbeat;
 use crate::shell::next_hop::Resolver;
 use crate::shell::vrrp::{self, Router};
 use crate::state::changes;
@@ -47,6 +50,8 @@ pub struct Inputs {
     pub next_hops: mpsc::Receiver<NextHopEvent>,
     /// What the virtual router does.
     pub leading: mpsc::UnboundedReceiver<vrrp::Event>,
+    /// Whether the other host lives.
+    pub heartbeats: mpsc::UnboundedReceiver<heartbeat::Event>,
     /// The configuration file, read again, or what is wrong with it.
     pub reloads: mpsc::Receiver<Result<Config, String>>,
 }
@@ -67,6 +72,10 @@ pub type LookAtHost = Box<dyn FnMut(&Config, bool) -> HostState + Send>;
 /// How often the host is looked at.
 const LOOK_PERIOD: Duration = Duration::from_secs(1);
 
+/// How often those who keep the lease are told that the daemon lives: many times in
+/// [`heartbeat::PATIENCE`].
+const PULSE_PERIOD: Duration = Duration::from_millis(100);
+
 /// How long a program that is to take over waits for the tables.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -78,6 +87,8 @@ pub struct Watchers {
     pub resolver: Resolver,
     /// Decides with another host which of the two has the addresses: if `[ha]` is configured.
     pub router: Option<Router>,
+    /// The other host, if heartbeats go there.
+    pub peer: Option<Peer>,
     /// Looks at the host.
     pub host: LookAtHost,
 }
@@ -137,6 +148,7 @@ impl<D: Dataplane> Daemon<D> {
             checker,
             resolver,
             router,
+            peer,
             host: look,
         } = watchers;
         let leading = base.ha.clone().zip(router);
@@ -145,7 +157,7 @@ impl<D: Dataplane> Daemon<D> {
             checker,
             resolver,
             look,
-            leading: leading.map(|(ha, router)| Leading::new(ha, router)),
+            leading: leading.map(|(ha, router)| Leading::new(ha, router, peer)),
             started: Instant::now(),
             revision,
             base,
@@ -177,6 +189,7 @@ impl<D: Dataplane> Daemon<D> {
         daemon.reconcile(&daemon.running.clone())?;
         daemon.watch();
         daemon.tell_router();
+        daemon.pulse();
         Ok(daemon)
     }
 
@@ -250,6 +263,8 @@ impl<D: Dataplane> Daemon<D> {
         let mut swept = Instant::now();
         let mut looks = tokio::time::interval(LOOK_PERIOD);
         looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut pulses = tokio::time::interval(PULSE_PERIOD);
+        pulses.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut leads = self.leading.is_some();
         tokio::pin!(stop);
         loop {
@@ -264,6 +279,8 @@ impl<D: Dataplane> Daemon<D> {
                     leads = event.is_some();
                     self.on_leading(event);
                 }
+                Some(event) = inputs.heartbeats.recv() => self.on_heartbeat(event),
+                _ = pulses.tick(), if self.leading.is_some() => self.pulse(),
                 Some(file) = inputs.reloads.recv() => self.read_again(file),
                 _ = looks.tick() => self.look_at_host(),
                 () = tokio::time::sleep_until((swept + period).into()) => {

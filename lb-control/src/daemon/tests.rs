@@ -36,6 +36,7 @@ fn start(config: Config, memory: Memory) -> Daemon<Memory> {
         checker: Checker::spawn(mpsc::channel(1).0),
         resolver: Resolver::spawn(mpsc::channel(1).0),
         router: None,
+        peer: None,
         host: Box::new(|_, _| HostState::default()),
     };
     Daemon::start(config, memory, watchers, SECRET).unwrap()

@@ -44,7 +44,8 @@ use tokio::sync::mpsc::UnboundedSender;
 use crate::proto::heartbeat::Diagnostic;
 
 /// How long the daemon may be silent, unless the configuration says otherwise.
-pub const PATIENCE: Duration = Duration::from_secs(1);
+/// A disk that takes its time for what is kept must not cost leadership.
+pub const PATIENCE: Duration = Duration::from_secs(3);
 
 /// What is to be run.
 #[derive(Clone, Debug)]

@@ -4,8 +4,11 @@ use crate::config::Config;
 use network_interface::{NetworkInterface, NetworkInterfaceConfig as _};
 use nix::ifaddrs::{InterfaceAddress, getifaddrs};
 use nix::net::if_::InterfaceFlags;
+use nix::sys::socket::setsockopt;
+use nix::sys::socket::sockopt::BindToDevice;
 use std::collections::BTreeSet;
-use std::net::Ipv4Addr;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 
 /// Refuses the name of an interface that does not exist.
 pub fn check_interface(name: &str) -> Result<(), String> {
@@ -16,6 +19,20 @@ pub fn check_interface(name: &str) -> Result<(), String> {
     let known: BTreeSet<String> = interfaces.into_iter().map(|each| each.name).collect();
     let known = Vec::from_iter(known).join(", ");
     Err(format!("there is no interface {name} here, but {known}"))
+}
+
+/// The address that this host sends from if it sends by that interface to a neighbour. Nothing is
+/// sent.
+pub fn address_toward(interface: &str, neighbour: Ipv4Addr) -> io::Result<Ipv4Addr> {
+    /// Any will do: `discard`.
+    const PORT: u16 = 9;
+    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
+    setsockopt(&socket, BindToDevice, &interface.into())?;
+    socket.connect((neighbour, PORT))?;
+    match socket.local_addr()? {
+        SocketAddr::V4(address) => Ok(*address.ip()),
+        SocketAddr::V6(_) => Err(io::ErrorKind::AddrNotAvailable.into()),
+    }
 }
 
 /// What keeps packets of this configuration from getting through, and what to do about it.

@@ -31,6 +31,8 @@ pub struct Wanted {
     pub addresses: BTreeSet<OwnedAddress>,
     /// Whether it may lead, or why it may not.
     pub eligible: Result<(), String>,
+    /// Whether it may all the same if an earlier one on this host led.
+    pub may_resume: bool,
 }
 
 /// What happened. Events come in the order in which it did.
@@ -71,6 +73,8 @@ pub struct Report {
 
 enum Command {
     Follow(Wanted),
+    PeerLost(IpAddr),
+    AnnounceAgain,
     Release,
 }
 
@@ -107,6 +111,16 @@ impl Router {
     /// Says what is wanted from now on.
     pub fn follow(&self, wanted: Wanted) {
         self.tell(Command::Follow(wanted));
+    }
+
+    /// This peer acts as owner no longer, as others than the router have found out.
+    pub fn lose(&self, peer: IpAddr) {
+        self.tell(Command::PeerLost(peer));
+    }
+
+    /// Neighbours may have missed whose the addresses are.
+    pub fn announce_again(&self) {
+        self.tell(Command::AnnounceAgain);
     }
 
     /// Gives up leadership, and the addresses with it, and waits until that is done.

@@ -48,6 +48,10 @@ scenarios! {
         addresses_come_and_go_with_services
         keepalived_follows_lbd
         lbd_follows_keepalived;
+    fence:
+        a_killed_leader_is_fenced
+        a_frozen_leader_is_fenced
+        heartbeats_notice_a_dead_host;
     bad_input:
         broken_packets_disturb_nobody
         bad_clients_of_the_api_harm_nobody;

@@ -1,12 +1,14 @@
 //! Reads `[ha]`.
 
 use super::{Fault, judge, judge_or, raw, values};
-use crate::config::model::{Ha, OwnedAddress};
+use crate::config::model::{Ha, HeartbeatLink, HeartbeatLinks, Heartbeats, OwnedAddress};
+use crate::proto::heartbeat::{Timing, packet};
 use crate::proto::vrrp::{ChecksumForm, Interval, Preempt, Priority, Vrid};
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 use std::ops::RangeInclusive;
 use std::time::Duration;
+use toml::Spanned;
 
 const VRID: RangeInclusive<i64> = 1..=255;
 const PRIORITY: RangeInclusive<i64> = 1..=254;
@@ -14,6 +16,13 @@ const PRIORITY: RangeInclusive<i64> = 1..=254;
 const PRIORITY_DEFAULT: i64 = 100;
 const INTERVAL: RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_secs(40);
 const INTERVAL_DEFAULT: &str = "100ms";
+const HEARTBEAT: RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_secs(10);
+const HEARTBEAT_DEFAULT: &str = "50ms";
+const HEARTBEAT_OFF: &str = "off";
+/// After so many that were missed, the other host is lost.
+const HEARTBEATS_MISSED: u8 = 3;
+const HEARTBEAT_PORT: RangeInclusive<i64> = 1..=65_535;
+const HEARTBEAT_LINKS_MAX: usize = 2;
 const PREEMPT_DELAY: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(24 * 60 * 60);
 
 /// Reads `[ha]`, where the program is attached to `interfaces`.
@@ -30,6 +39,9 @@ pub(super) fn read(raw: &raw::Ha, interfaces: &[String]) -> Result<Ha, Fault> {
         })?;
         addresses.insert(address);
     }
+    let peer = raw.peer.as_ref();
+    let peer = peer.map(|peer| judge(peer, |text| host(text, "peer")));
+    let peer = peer.transpose()?;
     Ok(Ha {
         interface,
         vrid: judge(&raw.vrid, |number| {
@@ -45,11 +57,8 @@ pub(super) fn read(raw: &raw::Ha, interfaces: &[String]) -> Result<Ha, Fault> {
             interval(text)
         })?,
         preempt: preempt(raw)?,
-        peer: raw
-            .peer
-            .as_ref()
-            .map(|peer| judge(peer, |text| host(text, "peer")))
-            .transpose()?,
+        heartbeats: heartbeats(raw, peer)?,
+        peer,
         checksum: judge_or(raw.checksum.as_ref(), ChecksumForm::default(), |text| {
             checksum(text)
         })?,
@@ -106,6 +115,84 @@ fn preempt(raw: &raw::Ha) -> Result<Preempt, Fault> {
     } else {
         Preempt::Never
     })
+}
+
+/// They are sent whenever it is known to whom, unless they are switched off.
+fn heartbeats(raw: &raw::Ha, peer: Option<Ipv4Addr>) -> Result<Option<Heartbeats>, Fault> {
+    let Some(peer) = peer else {
+        let lacking = |key| Err(format!("{key} has no meaning without peer"));
+        let keys = (&raw.heartbeat, &raw.heartbeat_port, &raw.heartbeat_links);
+        return match keys {
+            (None, None, None) => Ok(None),
+            (Some(raw), ..) if raw.get_ref() == HEARTBEAT_OFF => Ok(None),
+            (Some(raw), ..) => judge(raw, |_| lacking("heartbeat")),
+            (None, Some(raw), _) => judge(raw, |_| lacking("heartbeat_port")),
+            (None, None, Some(raw)) => judge(raw, |_| lacking("heartbeat_links")),
+        };
+    };
+    let timing = judge_or(
+        raw.heartbeat.as_ref(),
+        Some(heartbeat(HEARTBEAT_DEFAULT)?),
+        |text| match text.as_str() {
+            HEARTBEAT_OFF => Ok(None),
+            text => heartbeat(text).map(Some),
+        },
+    )?;
+    let port = judge_or(raw.heartbeat_port.as_ref(), packet::PORT, |number| {
+        values::within("heartbeat_port", *number, &HEARTBEAT_PORT)
+    })?;
+    let links = match &raw.heartbeat_links {
+        Some(raw) => HeartbeatLinks::Named(heartbeat_links(raw)?),
+        None => HeartbeatLinks::Own(peer),
+    };
+    Ok(timing.map(|timing| Heartbeats {
+        timing,
+        port,
+        links,
+    }))
+}
+
+fn heartbeat(text: &str) -> Result<Timing, String> {
+    let interval = values::duration("heartbeat", text, &HEARTBEAT)?;
+    Timing::new(interval, HEARTBEATS_MISSED)
+        .ok_or_else(|| format!("heartbeat {text} is out of range"))
+}
+
+fn heartbeat_links(raw: &Spanned<Vec<Spanned<String>>>) -> Result<Vec<HeartbeatLink>, Fault> {
+    judge(raw, |links| match links.len() {
+        1..=HEARTBEAT_LINKS_MAX => Ok(()),
+        count => Err(format!(
+            "heartbeat_links: there are {count}, and one or two are possible; heartbeat = \"off\" \
+             sends none"
+        )),
+    })?;
+    let mut links: Vec<HeartbeatLink> = Vec::new();
+    for raw in raw.get_ref() {
+        let link = judge(raw, |text| {
+            let link = heartbeat_link(text)?;
+            if links.iter().any(|it| it.local == link.local) {
+                return Err(format!("{} is named twice: once is enough", link.local));
+            }
+            Ok(link)
+        })?;
+        links.push(link);
+    }
+    Ok(links)
+}
+
+/// Reads `192.0.2.2 > 192.0.2.3`.
+fn heartbeat_link(text: &str) -> Result<HeartbeatLink, String> {
+    let (local, remote) = text.split_once('>').ok_or_else(|| {
+        format!(
+            "heartbeat_links: {text:?} is not as \"192.0.2.2 > 192.0.2.3\", ours and the peer's"
+        )
+    })?;
+    let [local, remote] = [local, remote].map(|text| host(text.trim(), "heartbeat_links"));
+    let (local, remote) = (local?, remote?);
+    if local == remote {
+        return Err(format!("heartbeat_links: {local} cannot be both ends"));
+    }
+    Ok(HeartbeatLink { local, remote })
 }
 
 fn checksum(text: &str) -> Result<ChecksumForm, String> {

@@ -37,6 +37,7 @@
 
 use super::packet::{Diagnostic, Packet, Refusal, State};
 use super::timing::Timing;
+use std::fmt;
 use std::time::{Duration, Instant};
 
 /// The peer can be heard and hears us, or not any more.
@@ -59,6 +60,30 @@ pub enum LostReason {
     PeerDown(Diagnostic),
     /// It was disabled here.
     Disabled(Diagnostic),
+}
+
+impl LostReason {
+    /// Whether the peer acts as owner no longer, so that this host may: its lease has lapsed by
+    /// now, or it has given it up. Where it lives and merely does not hear us, or where it is we
+    /// who are not to be counted on, that is not so.
+    #[must_use]
+    pub const fn is_gone(self) -> bool {
+        match self {
+            Self::Silent | Self::PeerDown(Diagnostic::AdminDown | Diagnostic::Hung) => true,
+            Self::Restarted | Self::PeerDown(_) | Self::Disabled(_) => false,
+        }
+    }
+}
+
+impl fmt::Display for LostReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Silent => f.write_str("nothing was heard of it"),
+            Self::Restarted => f.write_str("it began anew"),
+            Self::PeerDown(why) => write!(f, "it said that the link is down: {why}"),
+            Self::Disabled(why) => write!(f, "this host said so: {why}"),
+        }
+    }
 }
 
 /// What a session has done since it was made.

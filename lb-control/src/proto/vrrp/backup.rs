@@ -104,6 +104,16 @@ impl Backup {
         }
     }
 
+    /// Whether time passes until it is clear that this one leads no longer.
+    pub(super) fn waits_for(&self, peer: IpAddr) -> bool {
+        match self.wait {
+            Wait::Advert { .. } | Wait::Turn { .. } => {
+                self.leader.is_none_or(|leader| leader.address == peer)
+            }
+            Wait::Leave(_) => false,
+        }
+    }
+
     /// Whoever led gave up.
     pub(super) fn on_release(&mut self, now: Instant) {
         self.leader = None;

@@ -55,6 +55,8 @@ pub enum LeadReason {
     Owner,
     /// Nobody that leads was heard for the active-down interval.
     ActiveDown,
+    /// The one that led, or may have, was lost by other signs than its advertisements.
+    PeerLost,
     /// Whoever led gave up.
     Released,
     /// An earlier one on this host led.
@@ -94,6 +96,7 @@ impl fmt::Display for LeadReason {
         match self {
             Self::Owner => f.write_str("it owns the addresses"),
             Self::ActiveDown => f.write_str("no leader was heard"),
+            Self::PeerLost => f.write_str("the other host was lost"),
             Self::Released => f.write_str("the leader gave up"),
             Self::Resumed => f.write_str("it led before it was started again"),
             Self::Preempts { peer, priority } => {

@@ -35,6 +35,8 @@
 //! | held | kept | do not preempt | release, yield; Backup |
 //! | leave | kept | lead if only leave was lacking, or as owner | – |
 //! | announce again | – | – | announce at once |
+//! | peer lost: it leads, or nobody is known to | – | lead; if held, say so and wait for leave | – |
+//! | peer lost: another leads, or only leave is lacking | – | – | – |
 //!
 //! Not in the RFC:
 //! - When two lead, as after a partition, the winner announces the addresses again, since the
@@ -45,6 +47,7 @@
 //! - Announcements are repeated, and made every now and then.
 //! - A change of priority is advertised at once.
 //! - A router that is made anew on a host that has the addresses still goes on leading.
+//! - A peer that heartbeats have lost is not waited for.
 //! - The hold, and the preemption delay. Without a delay, whoever has a lower priority is relieved
 //!   at the moment at which the RFC's router would do it.
 
@@ -311,6 +314,21 @@ impl Machine {
         }
     }
 
+    /// Somebody who knows better than advertisements tell says that `peer` acts as owner no longer.
+    /// If it was the leader, or nobody is known to lead, nothing is waited for.
+    pub fn on_peer_lost(&mut self, now: Instant, peer: IpAddr) {
+        match (&mut self.phase, &self.hold) {
+            (Phase::Initialize | Phase::Active(_), _) => {}
+            (Phase::Backup(backup), _) if !backup.waits_for(peer) => {}
+            (Phase::Backup(_), None) => self.lead(now, LeadReason::PeerLost),
+            (Phase::Backup(backup), Some(hold)) => {
+                backup.wait_for_leave(LeadReason::PeerLost);
+                let hold = hold.clone();
+                self.effects.push_back(Effect::Withheld { hold });
+            }
+        }
+    }
+
     /// The advertisement that makes this claim.
     #[must_use]
     pub fn advert(&self, claim: Claim) -> Advert {
@@ -491,6 +509,7 @@ impl Machine {
             LeadReason::Preempts { peer, .. } => Some(peer),
             LeadReason::Owner
             | LeadReason::ActiveDown
+            | LeadReason::PeerLost
             | LeadReason::Released
             | LeadReason::Resumed => None,
         };

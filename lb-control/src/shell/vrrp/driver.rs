@@ -153,6 +153,16 @@ impl Driver {
         loop {
             match self.commands.try_recv() {
                 Ok(Command::Follow(wanted)) => self.follow(now, wanted),
+                Ok(Command::PeerLost(peer)) => {
+                    if let Some(machine) = &mut self.machine {
+                        machine.on_peer_lost(now, peer);
+                    }
+                }
+                Ok(Command::AnnounceAgain) => {
+                    if let Some(machine) = &mut self.machine {
+                        machine.announce_again(now);
+                    }
+                }
                 Ok(Command::Release) => {
                     if let Some(machine) = &mut self.machine {
                         machine.shutdown();
@@ -168,7 +178,7 @@ impl Driver {
     }
 
     fn follow(&mut self, now: Instant, wanted: Wanted) {
-        self.resumes &= wanted.eligible.is_err();
+        self.resumes &= wanted.eligible.is_err() && wanted.may_resume;
         let old = self.wanted.replace(wanted);
         self.begin(now);
         let (Some(machine), Some(wanted)) = (&mut self.machine, &self.wanted) else {

@@ -19,7 +19,7 @@ fn pair() -> Result<Lab> {
     pair_with(|_| {})
 }
 
-fn pair_with(change: impl FnOnce(&mut Lab)) -> Result<Lab> {
+pub(super) fn pair_with(change: impl FnOnce(&mut Lab)) -> Result<Lab> {
     let mut lab = Lab::builder(programs()?).webs(3).pair().build()?;
     lab.start_webs()?;
     change(&mut lab);
@@ -33,7 +33,7 @@ fn pair_with(change: impl FnOnce(&mut Lab)) -> Result<Lab> {
     Ok(lab)
 }
 
-fn wait_until_ready(lab: &Lab, balancer: Balancer) -> Result<()> {
+pub(super) fn wait_until_ready(lab: &Lab, balancer: Balancer) -> Result<()> {
     wait_for(PATIENCE, "all backends to be up", || {
         for n in 1..=3 {
             let name = format!("www/{}", web_name(n));
@@ -45,11 +45,11 @@ fn wait_until_ready(lab: &Lab, balancer: Balancer) -> Result<()> {
     })
 }
 
-fn ha(lab: &Lab, balancer: Balancer) -> Result<Value> {
+pub(super) fn ha(lab: &Lab, balancer: Balancer) -> Result<Value> {
     lab.lbctl_json_on(balancer, &["ha", "status"])
 }
 
-fn wait_for_role(lab: &Lab, balancer: Balancer, role: &str) -> Result<()> {
+pub(super) fn wait_for_role(lab: &Lab, balancer: Balancer, role: &str) -> Result<()> {
     let host = balancer.host();
     wait_for(PATIENCE, &format!("{host} to be {role}"), || {
         let ha = ha(lab, balancer)?;
@@ -59,12 +59,12 @@ fn wait_for_role(lab: &Lab, balancer: Balancer, role: &str) -> Result<()> {
     })
 }
 
-fn wait_for_leader(lab: &Lab, balancer: Balancer) -> Result<()> {
+pub(super) fn wait_for_leader(lab: &Lab, balancer: Balancer) -> Result<()> {
     wait_for_role(lab, balancer, "leader")
 }
 
 /// Whether the balancer has the shared addresses: both, or none.
-fn has_addresses(lab: &Lab, balancer: Balancer) -> Result<bool> {
+pub(super) fn has_addresses(lab: &Lab, balancer: Balancer) -> Result<bool> {
     let table = lab
         .balancer(balancer)
         .run(|| std::fs::read_to_string("/proc/thread-self/net/fib_trie"))??;
@@ -79,13 +79,13 @@ fn has_addresses(lab: &Lab, balancer: Balancer) -> Result<bool> {
     Ok(has[0])
 }
 
-fn alarms(lab: &Lab, balancer: Balancer) -> Result<String> {
+pub(super) fn alarms(lab: &Lab, balancer: Balancer) -> Result<String> {
     let status = lab.lbctl_json_on(balancer, &["status"])?;
     Ok(status["alarms"].to_string())
 }
 
 /// All connections that were open are open still, and new ones are made.
-fn all_goes_on(lab: &Lab, regulars: Regulars) -> Result<()> {
+pub(super) fn all_goes_on(lab: &Lab, regulars: Regulars) -> Result<()> {
     regulars.wait_for_each()?;
     for served in regulars.stop() {
         served.context("a connection broke")?;
@@ -94,7 +94,7 @@ fn all_goes_on(lab: &Lab, regulars: Regulars) -> Result<()> {
     Ok(())
 }
 
-fn tell(what: &str, arrivals: Arrivals) -> Result<Duration> {
+pub(super) fn tell(what: &str, arrivals: Arrivals) -> Result<Duration> {
     let outage = arrivals.stop()?;
     println!("{what}: longest time without a new connection: {outage:?}");
     Ok(outage)

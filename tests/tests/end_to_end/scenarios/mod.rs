@@ -4,6 +4,7 @@ pub(crate) mod backends;
 pub(crate) mod bad_input;
 pub(crate) mod daemon;
 pub(crate) mod failover;
+pub(crate) mod fence;
 
 use anyhow::{Context as _, Result, ensure};
 use kit::lab::{Lab, Programs};

@@ -282,3 +282,19 @@ fn a_timing_that_cannot_be_is_refused() {
     assert_eq!(Timing::new(Duration::from_secs(4_295), 3), None);
     assert_eq!(Timing::DEFAULT.to_string(), "50ms × 3");
 }
+
+#[test]
+fn only_a_peer_that_gave_up_or_is_silent_is_gone() {
+    use LostReason::{Disabled, PeerDown, Restarted, Silent};
+    for (reason, gone) in [
+        (Silent, true),
+        (PeerDown(Diagnostic::AdminDown), true),
+        (PeerDown(Diagnostic::Hung), true),
+        (PeerDown(Diagnostic::Expired), false),
+        (PeerDown(Diagnostic::NeighbourDown), false),
+        (Restarted, false),
+        (Disabled(Diagnostic::Hung), false),
+    ] {
+        assert_eq!(reason.is_gone(), gone, "{reason}");
+    }
+}

@@ -102,6 +102,7 @@ fn short(effect: &Effect) -> String {
         Effect::Lead { reason } => match reason {
             LeadReason::Owner => "lead:owner",
             LeadReason::ActiveDown => "lead:active-down",
+            LeadReason::PeerLost => "lead:peer-lost",
             LeadReason::Released => "lead:released",
             LeadReason::Resumed => "lead:resumed",
             LeadReason::Preempts { .. } => "lead:preempts",
@@ -328,6 +329,30 @@ fn a_hold() {
 fn leave_to_lead() {
     let leads = "Active lead:active-down advert:100 announce";
     every(Bench::allow, [INITIALIZE, BACKUP, BACKUP, leads, ACTIVE]);
+}
+
+#[test]
+fn a_peer_that_is_lost() {
+    let lose = |peer| {
+        move |bench: &mut Bench| {
+            bench.machine.on_peer_lost(bench.now, host(peer));
+            bench.effects()
+        }
+    };
+    let leads = "Active lead:peer-lost advert:100 announce";
+    every(lose(1), [INITIALIZE, leads, leads, BACKUP, ACTIVE]);
+    // Nobody is known to lead after a release.
+    every(lose(2), [INITIALIZE, BACKUP, leads, BACKUP, ACTIVE]);
+}
+
+#[test]
+fn a_peer_that_is_lost_while_held() {
+    let mut bench = bench(Before::Follows);
+    bench.hold();
+    bench.machine.on_peer_lost(bench.now, host(1));
+    assert_eq!(bench.effects(), "withheld");
+    assert_eq!(bench.machine.state(), State::Backup);
+    assert_eq!(bench.allow(), "lead:peer-lost advert:100 announce");
 }
 
 #[test]

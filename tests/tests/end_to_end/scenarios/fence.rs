@@ -1,0 +1,162 @@
+//! Two load balancers that send each other heartbeats: whoever stands still loses its lease, and the
+//! other one takes over without waiting for advertisements.
+
+use super::failover::{alarms, all_goes_on, ha, has_addresses, pair_with, tell};
+use super::failover::{wait_for_leader, wait_for_role, wait_until_ready};
+use super::{PATIENCE, counted};
+use crate::traffic::{Arrivals, Regulars, ask, service};
+use anyhow::{Context as _, Result, ensure};
+use kit::lab::Lab;
+use kit::layout::Balancer::{self, First, Second};
+use kit::layout::VIP;
+use kit::wait::wait_for;
+use std::net::TcpStream;
+use std::time::Duration;
+
+/// How long an outage may be until heartbeats every 50 ms have told, and all that a busy machine
+/// adds. Advertisements would take more than three seconds.
+const OUTAGE_MAX: Duration = Duration::from_millis(1_500);
+
+/// A pair with heartbeats as they are by default, and advertisements that are of no help.
+fn pair() -> Result<Lab> {
+    let lab = pair_with(|lab| {
+        lab.config.ha.unicast = true;
+        lab.config.ha.interval = "1s".to_owned();
+    })?;
+    for balancer in [First, Second] {
+        wait_for(PATIENCE, "heartbeats", || {
+            let peer = ha(&lab, balancer)?["peer"].clone();
+            let lease = peer["lease_ms"].as_u64() > Some(0);
+            ensure!(peer["up"] == true && lease, "{peer}");
+            ensure!(peer["links"][0]["state"] == "up", "{peer}");
+            Ok(())
+        })?;
+    }
+    Ok(lab)
+}
+
+fn mac(lab: &Lab, balancer: Balancer) -> Result<String> {
+    let mut ip = lab.balancer(balancer).command("ip")?;
+    let output = ip.args(["-j", "link", "show", "eth0"]).output()?;
+    let links: serde_json::Value = serde_json::from_slice(&output.stdout)?;
+    let mac = links[0]["address"].as_str();
+    Ok(mac.context("eth0 has no address")?.to_owned())
+}
+
+/// Who answers when the client asks for the service's address, as often as it may take until a
+/// second one would have been faster.
+fn only_answers(lab: &Lab, balancer: Balancer) -> Result<()> {
+    let expected = mac(lab, balancer)?;
+    for _ in 0..20 {
+        lab.client()
+            .ip_batch(&format!("neighbour replace {VIP} dev eth0 nud stale\n"))
+            .and_then(|()| {
+                lab.client()
+                    .ip_batch(&format!("neighbour delete {VIP} dev eth0\n"))
+            })?;
+        ask(lab, 1)?;
+        let known = lab
+            .client()
+            .run(|| std::fs::read_to_string("/proc/thread-self/net/arp"))??;
+        let vip = VIP.to_string();
+        let entry = known
+            .lines()
+            .find(|line| line.split_whitespace().next() == Some(&vip));
+        let entry = entry.context("nobody answered")?;
+        ensure!(entry.contains(&expected), "{expected} expected: {entry}");
+    }
+    Ok(())
+}
+
+/// Sends everything for the service to one balancer: it lets nobody in, and who is in goes on.
+fn lets_nobody_in(lab: &Lab, balancer: Balancer, regulars: &Regulars) -> Result<()> {
+    let mac = mac(lab, balancer)?;
+    let client = lab.client();
+    client.ip_batch(&format!(
+        "neighbour replace {VIP} lladdr {mac} dev eth0 nud permanent\n"
+    ))?;
+    let opened = client.run(|| {
+        let limit = Duration::from_millis(300);
+        TcpStream::connect_timeout(&service(), limit).is_ok()
+    })?;
+    ensure!(!opened, "it took a new connection");
+    regulars.wait_for_each()?;
+    client.ip_batch(&format!("neighbour delete {VIP} dev eth0\n"))
+}
+
+/// lbd crashes on the leader, and nobody starts it again for a while.
+pub(crate) fn a_killed_leader_is_fenced() -> Result<()> {
+    let mut lab = pair()?;
+    let regulars = Regulars::start(&lab, 12)?;
+    regulars.wait_for_each()?;
+    let arrivals = Arrivals::start(&lab)?;
+    arrivals.wait_for_more(20)?;
+    lab.kill_lbd_on(First)?;
+    wait_for_leader(&lab, Second)?;
+    let reason = ha(&lab, Second)?["reason"].clone();
+    ensure!(reason == "the other host was lost", "{reason}");
+    arrivals.wait_for_more(20)?;
+    let outage = tell("lbd killed, heartbeats every 50 ms", arrivals)?;
+    ensure!(outage < OUTAGE_MAX, "the outage took {outage:?}");
+    ensure!(has_addresses(&lab, First)?, "the addresses went with lbd");
+    only_answers(&lab, Second)?;
+    lets_nobody_in(&lab, First, &regulars)?;
+    let told = alarms(&lab, Second)?;
+    ensure!(told.contains("is lost"), "{told}");
+    lab.start_lbd_on(First)?;
+    let fenced = counted(&lab, "fenced")?;
+    ensure!(fenced > 20, "only {fenced} packets were fenced off");
+    wait_until_ready(&lab, First)?;
+    wait_for_leader(&lab, First)?;
+    wait_for_role(&lab, Second, "standby")?;
+    all_goes_on(&lab, regulars)
+}
+
+/// lbd is frozen on the leader, and wakes up when the other one leads.
+pub(crate) fn a_frozen_leader_is_fenced() -> Result<()> {
+    let lab = pair()?;
+    let regulars = Regulars::start(&lab, 12)?;
+    regulars.wait_for_each()?;
+    let arrivals = Arrivals::start(&lab)?;
+    arrivals.wait_for_more(20)?;
+    lab.freeze_lbd_on(First)?;
+    wait_for_leader(&lab, Second)?;
+    arrivals.wait_for_more(20)?;
+    let outage = tell("lbd frozen, heartbeats every 50 ms", arrivals)?;
+    ensure!(outage < OUTAGE_MAX, "the outage took {outage:?}");
+    only_answers(&lab, Second)?;
+    lets_nobody_in(&lab, First, &regulars)?;
+    let arrivals = Arrivals::start(&lab)?;
+    lab.thaw_lbd_on(First)?;
+    wait_for(PATIENCE, "an alarm", || {
+        let told = alarms(&lab, First)?;
+        ensure!(told.contains("stood still"), "{told}");
+        Ok(())
+    })?;
+    wait_for_leader(&lab, First)?;
+    wait_for_role(&lab, Second, "standby")?;
+    only_answers(&lab, First)?;
+    let outage = tell("lbd goes on", arrivals)?;
+    ensure!(outage < OUTAGE_MAX, "the outage took {outage:?}");
+    let fenced = counted(&lab, "fenced")?;
+    ensure!(fenced > 20, "only {fenced} packets were fenced off");
+    all_goes_on(&lab, regulars)
+}
+
+/// The leader loses power.
+pub(crate) fn heartbeats_notice_a_dead_host() -> Result<()> {
+    let mut lab = pair()?;
+    let regulars = Regulars::start(&lab, 12)?;
+    regulars.wait_for_each()?;
+    let arrivals = Arrivals::start(&lab)?;
+    arrivals.wait_for_more(20)?;
+    lab.kill_balancer(First)?;
+    wait_for_leader(&lab, Second)?;
+    arrivals.wait_for_more(20)?;
+    let outage = tell("dead leader, heartbeats every 50 ms", arrivals)?;
+    ensure!(outage < OUTAGE_MAX, "the outage took {outage:?}");
+    let table = lab.lbctl_on(Second, &["ha", "status"])?;
+    let table = String::from_utf8(table.stdout)?;
+    ensure!(table.contains("nothing was heard of it"), "{table}");
+    all_goes_on(&lab, regulars)
+}
