@@ -8,7 +8,6 @@ use kit::layout::Balancer::{self, First, Second};
 use kit::layout::{LB_BACK, VIP, web_name};
 use kit::wait::wait_for;
 use serde_json::Value;
-use std::time::Duration;
 
 /// A lab with two balancers: the first leads, the second is ready to.
 fn pair() -> Result<Lab> {
