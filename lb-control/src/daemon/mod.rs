@@ -452,24 +452,20 @@ impl<D: Dataplane> Daemon<D> {
         let wanted: BTreeSet<BackendId> = self.ids.values().copied().collect();
         self.world.cut.retain(|id| !wanted.contains(id));
         self.world.last_ids = desired.last_ids;
-        let before = self.tables.clone();
+        let before = ids(&self.tables);
         self.apply(desired.tables)?;
         self.forget_counters(&before)
     }
 
     /// Whoever is given the id of a service that was removed, or of its backends, starts at zero.
-    fn forget_counters(&mut self, before: &Tables) -> anyhow::Result<()> {
-        let services = |tables: &Tables| -> BTreeSet<ServiceId> {
-            tables.services.values().map(|service| service.id).collect()
-        };
-        for gone in services(before).difference(&services(&self.tables)) {
+    fn forget_counters(&mut self, (services, backends): &Ids) -> anyhow::Result<()> {
+        let (services_now, backends_now) = ids(&self.tables);
+        for gone in services.difference(&services_now) {
             self.dataplane.forget_retired(*gone)?;
         }
-        for id in before.backends.keys() {
-            if !self.tables.backends.contains_key(id) {
-                self.dataplane.retire(*id, None)?;
-                self.names.remove(id);
-            }
+        for gone in backends.difference(&backends_now) {
+            self.dataplane.retire(*gone, None)?;
+            self.names.remove(gone);
         }
         Ok(())
     }
@@ -491,6 +487,18 @@ impl<D: Dataplane> Daemon<D> {
         self.failure = result.as_ref().err().map(chain);
         result
     }
+}
+
+/// The ids of services and of backends.
+type Ids = (BTreeSet<ServiceId>, BTreeSet<BackendId>);
+
+/// The ids that are in use.
+fn ids(tables: &Tables) -> Ids {
+    let services = tables.services.values().map(|service| service.id);
+    (
+        services.collect(),
+        tables.backends.keys().copied().collect(),
+    )
 }
 
 /// An error with all that caused it.
