@@ -92,6 +92,15 @@ pub(super) fn all_goes_on(lab: &Lab, regulars: Regulars) -> Result<()> {
     Ok(())
 }
 
+/// Clients that stay, and others that keep coming, once all of them are served.
+pub(super) fn traffic(lab: &Lab) -> Result<(Regulars, Arrivals)> {
+    let regulars = Regulars::start(lab, 12)?;
+    regulars.wait_for_each()?;
+    let arrivals = Arrivals::start(lab)?;
+    arrivals.wait_for_more(20)?;
+    Ok((regulars, arrivals))
+}
+
 pub(super) fn tell(what: &str, arrivals: Arrivals) -> Result<()> {
     let outage = arrivals.stop()?;
     println!("{what}: longest time without a new connection: {outage:?}");
@@ -126,10 +135,7 @@ pub(crate) fn a_pair_serves_and_has_no_alarms() -> Result<()> {
 /// The leader loses power.
 pub(crate) fn a_dead_leader_is_replaced() -> Result<()> {
     let mut lab = pair()?;
-    let regulars = Regulars::start(&lab, 12)?;
-    regulars.wait_for_each()?;
-    let arrivals = Arrivals::start(&lab)?;
-    arrivals.wait_for_more(20)?;
+    let (regulars, arrivals) = traffic(&lab)?;
     lab.kill_balancer(First)?;
     wait_for_leader(&lab, Second)?;
     arrivals.wait_for_more(20)?;
@@ -140,10 +146,7 @@ pub(crate) fn a_dead_leader_is_replaced() -> Result<()> {
 /// lbd is told to end on the leader, which gives up first: nobody waits for it.
 pub(crate) fn a_leader_that_ends_gives_up_first() -> Result<()> {
     let mut lab = pair()?;
-    let regulars = Regulars::start(&lab, 12)?;
-    regulars.wait_for_each()?;
-    let arrivals = Arrivals::start(&lab)?;
-    arrivals.wait_for_more(20)?;
+    let (regulars, arrivals) = traffic(&lab)?;
     lab.stop_lbd_on(First)?;
     ensure!(!has_addresses(&lab, First)?, "it kept the addresses");
     wait_for_leader(&lab, Second)?;
@@ -213,10 +216,7 @@ pub(crate) fn two_that_know_each_other_need_no_group() -> Result<()> {
         lab.config.ha.interval = "10ms".to_owned();
         lab.config.ha.more = "checksum = \"pseudo-header\"\n".to_owned();
     })?;
-    let regulars = Regulars::start(&lab, 12)?;
-    regulars.wait_for_each()?;
-    let arrivals = Arrivals::start(&lab)?;
-    arrivals.wait_for_more(20)?;
+    let (regulars, arrivals) = traffic(&lab)?;
     lab.kill_balancer(First)?;
     wait_for_leader(&lab, Second)?;
     arrivals.wait_for_more(20)?;

@@ -1,7 +1,7 @@
 //! Two load balancers that send each other heartbeats: whoever stands still loses its lease, and the
 //! other one takes over without waiting for advertisements.
 
-use super::failover::{alarms, all_goes_on, ha, has_addresses, pair_with, tell};
+use super::failover::{alarms, all_goes_on, ha, has_addresses, pair_with, tell, traffic};
 use super::failover::{wait_for_leader, wait_for_role, wait_until_ready};
 use super::{PATIENCE, counted};
 use crate::traffic::{Arrivals, Regulars, ask, service};
@@ -83,10 +83,7 @@ fn lets_nobody_in(lab: &Lab, balancer: Balancer, regulars: &Regulars) -> Result<
 /// lbd crashes on the leader, and nobody starts it again for a while.
 pub(crate) fn a_killed_leader_is_fenced() -> Result<()> {
     let mut lab = pair()?;
-    let regulars = Regulars::start(&lab, 12)?;
-    regulars.wait_for_each()?;
-    let arrivals = Arrivals::start(&lab)?;
-    arrivals.wait_for_more(20)?;
+    let (regulars, arrivals) = traffic(&lab)?;
     lab.kill_lbd_on(First)?;
     wait_for_leader(&lab, Second)?;
     let reason = ha(&lab, Second)?["reason"].clone();
@@ -110,10 +107,7 @@ pub(crate) fn a_killed_leader_is_fenced() -> Result<()> {
 /// lbd is frozen on the leader, and wakes up when the other one leads.
 pub(crate) fn a_frozen_leader_is_fenced() -> Result<()> {
     let lab = pair()?;
-    let regulars = Regulars::start(&lab, 12)?;
-    regulars.wait_for_each()?;
-    let arrivals = Arrivals::start(&lab)?;
-    arrivals.wait_for_more(20)?;
+    let (regulars, arrivals) = traffic(&lab)?;
     lab.freeze_lbd_on(First)?;
     wait_for_leader(&lab, Second)?;
     arrivals.wait_for_more(20)?;
@@ -139,10 +133,7 @@ pub(crate) fn a_frozen_leader_is_fenced() -> Result<()> {
 /// The leader loses power.
 pub(crate) fn heartbeats_notice_a_dead_host() -> Result<()> {
     let mut lab = pair()?;
-    let regulars = Regulars::start(&lab, 12)?;
-    regulars.wait_for_each()?;
-    let arrivals = Arrivals::start(&lab)?;
-    arrivals.wait_for_more(20)?;
+    let (regulars, arrivals) = traffic(&lab)?;
     lab.kill_balancer(First)?;
     wait_for_leader(&lab, Second)?;
     arrivals.wait_for_more(20)?;
