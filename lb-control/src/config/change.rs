@@ -7,6 +7,7 @@ use super::validate::{self, About, Misfit};
 use super::values;
 use crate::api::types::{BackendPatch, NewBackend, NewService, ServicePatch};
 use lb_ebpf::abi::capacity;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -66,7 +67,8 @@ impl fmt::Display for Change {
 }
 
 /// Why something was not done. Nothing was changed then, unless it says so.
-#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, thiserror::Error, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Refusal {
     /// It contradicts the configuration.
     #[error("{0}")]

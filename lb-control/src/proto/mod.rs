@@ -3,4 +3,5 @@
 pub mod health;
 pub mod heartbeat;
 pub mod next_hop;
+pub mod sync;
 pub mod vrrp;

@@ -1,0 +1,17 @@
+//! What the two load balancers of a pair tell each other, so that either can go on where the other
+//! ended.
+//!
+//! - [`version`]: which of two configurations is the newer one.
+//! - [`message`], [`delta`], [`flows`]: what is sent, and how.
+//! - [`session`]: who sends what, and when: a machine without sockets and clocks.
+
+pub mod delta;
+pub mod flows;
+pub mod message;
+pub mod session;
+pub mod version;
+
+
+pub use message::{Hello, Message, Proposal, Snapshot, Status};
+pub use session::{Effect, Session};
+pub use version::{Relation, Version};

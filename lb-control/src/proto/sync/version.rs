@@ -1,0 +1,153 @@
+//! Which of two configurations is the newer one, and whether it contains the other.
+
+use serde::{Deserialize, Serialize};
+
+/// Names one configuration of a pair.
+///
+/// One host makes all changes of a term. Whoever makes the first change after another one's begins
+/// the next term. So the changes of a term are a chain, and it is known where it left the chain of
+/// the term before.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Version {
+    /// How often the right to make changes has passed from host to host.
+    pub term: u64,
+    /// The epoch at which the term began.
+    pub began: u64,
+    /// How many changes there were, in all terms. People know it as the revision.
+    pub epoch: u64,
+    /// Who made the changes of this term.
+    pub author: String,
+    /// What the configuration is: a digest.
+    pub hash: String,
+}
+
+/// How this host's version relates to the other's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Relation {
+    /// They are the same.
+    Same,
+    /// The other's contains this one, or says the same and counts further.
+    Behind,
+    /// This one contains the other's, or says the same and counts further.
+    Ahead,
+    /// Both were changed without the other.
+    Diverged {
+        /// Whether this one stays, and the other's is dropped.
+        stays: bool,
+    },
+}
+
+impl Version {
+    /// The version after a change that `author` made.
+    #[must_use]
+    pub fn next(&self, author: &str, hash: String) -> Self {
+        let same_term = self.author == author;
+        Self {
+            term: if same_term { self.term } else { self.term + 1 },
+            began: if same_term { self.began } else { self.epoch },
+            epoch: self.epoch + 1,
+            author: author.to_owned(),
+            hash,
+        }
+    }
+
+    /// How this version relates to `other`. Both hosts come to the same result.
+    #[must_use]
+    pub fn relation(&self, other: &Self) -> Relation {
+        if self == other {
+            return Relation::Same;
+        }
+        let stays = self.rank() > other.rank();
+        let contains = |newer: &Self, older: &Self| {
+            newer.hash == older.hash
+                || (newer.term == older.term && newer.author == older.author)
+                || (newer.term > older.term && older.epoch <= newer.began)
+        };
+        match stays {
+            true if contains(self, other) => Relation::Ahead,
+            false if contains(other, self) => Relation::Behind,
+            stays => Relation::Diverged { stays },
+        }
+    }
+
+    fn rank(&self) -> impl Ord + '_ {
+        (self.term, self.epoch, &self.hash, &self.author, self.began)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Relation, Version};
+    use proptest::prelude::*;
+
+    fn at(author: &str, hash: &str) -> Version {
+        Version::default().next(author, hash.to_owned())
+    }
+
+    #[test]
+    fn changes_of_one_host_are_a_chain() {
+        let one = at("a", "1");
+        let two = one.next("a", "2".to_owned());
+        let three = two.next("a", "3".to_owned());
+        assert_eq!((three.term, three.epoch, three.began), (1, 3, 0));
+        assert_eq!(three.relation(&one), Relation::Ahead);
+        assert_eq!(one.relation(&three), Relation::Behind);
+        assert_eq!(one.relation(&one.clone()), Relation::Same);
+    }
+
+    #[test]
+    fn whoever_was_away_and_changed_nothing_drops_nothing() {
+        let before = at("a", "1").next("a", "2".to_owned());
+        let after = before
+            .next("b", "3".to_owned())
+            .next("b", "4".to_owned())
+            .next("a", "5".to_owned());
+        assert_eq!((after.term, after.epoch, after.began), (3, 5, 4));
+        assert_eq!(before.relation(&after), Relation::Behind);
+        assert_eq!(after.relation(&before), Relation::Ahead);
+    }
+
+    #[test]
+    fn of_two_that_changed_one_stays() {
+        let before = at("a", "1");
+        let one = before.next("a", "2".to_owned()).next("a", "3".to_owned());
+        let other = before.next("b", "4".to_owned());
+        assert_eq!(one.relation(&other), Relation::Diverged { stays: false });
+        assert_eq!(other.relation(&one), Relation::Diverged { stays: true });
+    }
+
+    #[test]
+    fn the_same_is_no_conflict() {
+        let one = at("a", "1");
+        let other = at("b", "1").next("b", "2".to_owned());
+        let other = other.next("b", "1".to_owned());
+        assert_eq!(one.relation(&other), Relation::Behind);
+        assert_eq!(other.relation(&one), Relation::Ahead);
+    }
+
+    fn any() -> impl Strategy<Value = Version> {
+        (0..3u64, 0..3u64, 0..3u64, "[ab]", "[xyz]").prop_map(
+            |(term, began, epoch, author, hash)| Version {
+                term,
+                began,
+                epoch,
+                author,
+                hash,
+            },
+        )
+    }
+
+    proptest! {
+        /// Whatever a peer sends, the two do not both give way, nor both stay.
+        #[test]
+        fn both_come_to_the_same_result(one in any(), other in any()) {
+            let mirrored = match other.relation(&one) {
+                Relation::Same => Relation::Same,
+                Relation::Behind => Relation::Ahead,
+                Relation::Ahead => Relation::Behind,
+                Relation::Diverged { stays } => Relation::Diverged { stays: !stays },
+            };
+            prop_assert_eq!(one.relation(&other), mirrored);
+        }
+    }
+}
