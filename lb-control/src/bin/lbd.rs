@@ -11,7 +11,7 @@ use lb_control::shell::health::Checker;
 use lb_control::shell::heartbeat::{self, Heartbeat, Link, Settings};
 use lb_control::shell::host;
 use lb_control::shell::next_hop::Resolver;
-use lb_control::shell::vrrp::Router;
+use lb_control::shell::vrrp::{Router, Teller};
 use lb_control::state::secret;
 use std::io::IsTerminal as _;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -162,8 +162,9 @@ async fn run(file: &Path, log_verdicts: bool) -> anyhow::Result<()> {
     }
     let secret = secret::load_or_create(&config.state_dir)?;
     let (heartbeat_sender, heartbeats) = mpsc::unbounded_channel();
+    let teller = Teller::new().context("failed to make an event descriptor")?;
     let peer = match &config.ha {
-        Some(ha) => start_heartbeats(ha, secret, &pins, heartbeat_sender).await?,
+        Some(ha) => start_heartbeats(ha, secret, &pins, &teller, heartbeat_sender).await?,
         None => None,
     };
     let mut attacher = Attacher::new(object, &pins, &config.interfaces);
@@ -178,7 +179,7 @@ async fn run(file: &Path, log_verdicts: bool) -> anyhow::Result<()> {
     let router = config
         .ha
         .clone()
-        .map(|ha| Router::spawn(ha, leading_sender));
+        .map(|ha| Router::spawn(ha, teller, leading_sender));
     let watchers = Watchers {
         checker: Checker::spawn(health_sender),
         resolver: Resolver::spawn(hop_sender),
@@ -231,6 +232,7 @@ async fn start_heartbeats(
     ha: &Ha,
     secret: [u64; 2],
     pins: &Pins,
+    router: &Teller,
     events: mpsc::UnboundedSender<heartbeat::Event>,
 ) -> anyhow::Result<Option<Peer>> {
     /// The thread needs a few system calls for it.
@@ -240,7 +242,7 @@ async fn start_heartbeats(
     };
     let settings = heartbeat_settings(ha, heartbeats, secret)?;
     let lease = Lease::open(pins)?;
-    let heartbeat = Heartbeat::spawn(&settings, lease.clone(), events)?;
+    let heartbeat = Heartbeat::spawn(&settings, lease.clone(), vec![router.clone()], events)?;
     heartbeat.refresh(true);
     let start = Instant::now();
     while lease.until() <= dataplane::boot_ns() && start.elapsed() < LEASE_WAIT {

@@ -7,7 +7,7 @@ use crate::config::Ha;
 use crate::dataplane::Dataplane;
 use crate::proto::vrrp::LeadReason;
 use crate::shell::heartbeat;
-use crate::shell::vrrp::{Event, Report, Router, Wanted};
+use crate::shell::vrrp::{self, Event, Report, Router, Wanted};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
@@ -225,8 +225,9 @@ impl<D: Dataplane> Daemon<D> {
         let gives_up = leading.peer.as_ref().is_some_and(Peer::gives_up);
         let wanted = Wanted {
             addresses,
+            priority: leading.ha.priority,
             eligible: if gives_up {
-                Err("it stood still, and its lease lapsed".to_owned())
+                Err(vrrp::LAPSED.to_owned())
             } else if leading.ready {
                 Ok(())
             } else {
@@ -257,7 +258,6 @@ impl<D: Dataplane> Daemon<D> {
             return;
         };
         match (peer.on_event(event), &leading.router) {
-            (Consequence::Lose(peer), Some(router)) => router.lose(peer),
             (Consequence::AnnounceAgain, Some(router)) => router.announce_again(),
             (Consequence::None, _) | (_, None) => {}
         }

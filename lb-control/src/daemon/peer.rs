@@ -28,8 +28,6 @@ pub struct Peer {
 pub(super) enum Consequence {
     /// Nothing.
     None,
-    /// The peer acts as owner no longer.
-    Lose(IpAddr),
     /// Neighbours may have missed something.
     AnnounceAgain,
 }
@@ -86,9 +84,6 @@ impl Peer {
             Event::PeerLost { reason } => {
                 tracing::warn!(%peer, %reason, "the other host is lost");
                 self.lost = Some(reason);
-                if reason.is_gone() {
-                    return Consequence::Lose(peer);
-                }
             }
             Event::Lapsed { since } => {
                 tracing::error!(

@@ -29,6 +29,7 @@ mod thread;
 
 use crate::dataplane::Renew;
 use crate::proto::heartbeat::{Ends, Key, LinkId, LinkStatus, LostReason, Peer, Timing};
+use crate::shell::vrrp::Teller;
 use permit::Permit;
 use socket::Socket;
 use std::fmt;
@@ -37,7 +38,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
-use thread::Thread;
+use thread::{Followers, Thread};
 use tokio::sync::mpsc::UnboundedSender;
 
 #[cfg(doc)]
@@ -160,7 +161,8 @@ pub struct Heartbeat {
 }
 
 impl Heartbeat {
-    /// Starts them. The peer is told that this host is not to be counted on until
+    /// Starts them. `routers` hear of the lease, and of a peer that acts as owner no longer, from
+    /// the thread itself. The peer is told that this host is not to be counted on until
     /// [`Self::refresh`] is called for the first time.
     ///
     /// To be called while there are the privileges for realtime scheduling and locked memory; says
@@ -172,6 +174,7 @@ impl Heartbeat {
     pub fn spawn(
         settings: &Settings,
         lease: impl Renew + 'static,
+        routers: Vec<Teller>,
         events: UnboundedSender<Event>,
     ) -> Result<Self, Error> {
         let sockets = settings.links.iter().map(Socket::open);
@@ -194,7 +197,10 @@ impl Heartbeat {
             settings.timing,
             Arc::clone(&permit),
             Arc::clone(&status),
-            Box::new(lease),
+            Followers {
+                program: Box::new(lease),
+                routers,
+            },
             events,
         );
         let (ready, made) = std::sync::mpsc::sync_channel(1);

@@ -11,24 +11,30 @@ mod link;
 mod monitor;
 mod realtime;
 mod socket;
+mod teller;
+
+pub use teller::Teller;
 
 use crate::config::{Ha, OwnedAddress};
 use crate::proto::vrrp::{Counters, Disagreement, LeadReason, Leader, Priority, YieldReason};
 use anyhow::Context as _;
 use driver::Driver;
-use nix::sys::eventfd::{EfdFlags, EventFd};
 use std::collections::BTreeSet;
 use std::net::IpAddr;
-use std::sync::Arc;
 use std::sync::mpsc as commands;
 use std::thread::{self, JoinHandle};
 use tokio::sync::mpsc;
+
+#[cfg(doc)]
+use crate::proto::vrrp::Machine;
 
 /// What the daemon wants of the router.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Wanted {
     /// What whoever leads has.
     pub addresses: BTreeSet<OwnedAddress>,
+    /// Its priority: the configured one, less what is wrong on this host.
+    pub priority: Priority,
     /// Whether it may lead, or why it may not.
     pub eligible: Result<(), String>,
     /// Whether it may all the same if an earlier one on this host led.
@@ -73,37 +79,43 @@ pub struct Report {
 
 enum Command {
     Follow(Wanted),
-    PeerLost(IpAddr),
+    TakeOver,
     AnnounceAgain,
     Release,
 }
+
+/// Why a router may not lead that needs a lease, and has none.
+pub const LAPSED: &str = "it stood still, and its lease lapsed";
 
 /// A virtual router that runs. When it is dropped, its addresses stay where they are.
 #[derive(Debug)]
 pub struct Router {
     commands: commands::Sender<Command>,
-    wake: Arc<EventFd>,
+    teller: Teller,
     thread: JoinHandle<()>,
 }
 
 impl Router {
-    /// Starts a router, which does nothing until it is told what to share.
+    /// Starts a router, which does nothing until it is told what to share. Those who keep a lease,
+    /// or know whether the peer lives, have `teller`, too.
     ///
     /// # Errors
     ///
     /// If there is no thread or no descriptor left for it.
-    pub fn spawn(ha: Ha, events: mpsc::UnboundedSender<Event>) -> anyhow::Result<Self> {
-        let wake = EventFd::from_value_and_flags(0, EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK);
-        let wake = Arc::new(wake.context("failed to make an event descriptor")?);
+    pub fn spawn(
+        ha: Ha,
+        teller: Teller,
+        events: mpsc::UnboundedSender<Event>,
+    ) -> anyhow::Result<Self> {
         let (sender, commands) = commands::channel();
-        let driver = Driver::new(ha, Arc::clone(&wake), commands, events)?;
+        let driver = Driver::new(ha, teller.clone(), commands, events)?;
         let thread = thread::Builder::new()
             .name("vrrp".to_owned())
             .spawn(move || driver.run())
             .context("failed to start the thread of the virtual router")?;
         Ok(Self {
             commands: sender,
-            wake,
+            teller,
             thread,
         })
     }
@@ -113,9 +125,9 @@ impl Router {
         self.tell(Command::Follow(wanted));
     }
 
-    /// This peer acts as owner no longer, as others than the router have found out.
-    pub fn lose(&self, peer: IpAddr) {
-        self.tell(Command::PeerLost(peer));
+    /// Leads at once, if it may and another host does: see [`Machine::take_over`].
+    pub fn take_over(&self) {
+        self.tell(Command::TakeOver);
     }
 
     /// Neighbours may have missed whose the addresses are.
@@ -133,6 +145,6 @@ impl Router {
     fn tell(&self, command: Command) {
         // A router that is gone has closed the channel of its events.
         let _ = self.commands.send(command);
-        let _ = self.wake.write(1);
+        self.teller.wake();
     }
 }

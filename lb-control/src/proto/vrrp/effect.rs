@@ -61,6 +61,8 @@ pub enum LeadReason {
     Released,
     /// An earlier one on this host led.
     Resumed,
+    /// It was told to: see [`Machine::take_over`](super::Machine::take_over).
+    Switched,
     /// Whoever leads has a lower priority.
     Preempts {
         /// Its address.
@@ -99,6 +101,7 @@ impl fmt::Display for LeadReason {
             Self::PeerLost => f.write_str("the other host was lost"),
             Self::Released => f.write_str("the leader gave up"),
             Self::Resumed => f.write_str("it led before it was started again"),
+            Self::Switched => f.write_str("it was told to take over"),
             Self::Preempts { peer, priority } => {
                 write!(f, "{peer} led with the lower priority {priority}")
             }

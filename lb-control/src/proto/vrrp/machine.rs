@@ -14,7 +14,7 @@
 //!      |               |   held            |               |
 //!      |               |<------------------|               |
 //!      +---------------+   timeout,        +---------------+
-//!                          leave
+//!                          leave, told to
 //! ```
 //!
 //! | event | Initialize | Backup | Active |
@@ -37,6 +37,7 @@
 //! | announce again | – | – | announce at once |
 //! | peer lost: it leads, or nobody is known to | – | lead; if held, say so and wait for leave | – |
 //! | peer lost: another leads, or only leave is lacking | – | – | – |
+//! | told to take over | – | lead; if held, nothing | – |
 //!
 //! Not in the RFC:
 //! - When two lead, as after a partition, the winner announces the addresses again, since the
@@ -48,6 +49,8 @@
 //! - A change of priority is advertised at once.
 //! - A router that is made anew on a host that has the addresses still goes on leading.
 //! - A peer that heartbeats have lost is not waited for.
+//! - A router that is told to takes over from a leader that expects it: that one has lowered its
+//!   priority before, and yields when it hears of the new one.
 //! - The hold, and the preemption delay. Without a delay, whoever has a lower priority is relieved
 //!   at the moment at which the RFC's router would do it.
 
@@ -329,6 +332,16 @@ impl Machine {
         }
     }
 
+    /// Leads at once, if it may and somebody else does: for a planned switchover. Whoever leads is
+    /// to have a lower priority by then, and yields when it hears of this one; otherwise it answers,
+    /// and this one yields.
+    pub fn take_over(&mut self, now: Instant) {
+        match (&self.phase, &self.hold) {
+            (Phase::Backup(_), None) => self.lead(now, LeadReason::Switched),
+            (Phase::Backup(_), Some(_)) | (Phase::Initialize | Phase::Active(_), _) => {}
+        }
+    }
+
     /// The advertisement that makes this claim.
     #[must_use]
     pub fn advert(&self, claim: Claim) -> Advert {
@@ -507,6 +520,7 @@ impl Machine {
         let (interval, repeats) = (self.params.interval, self.params.repeats);
         let relieved = match reason {
             LeadReason::Preempts { peer, .. } => Some(peer),
+            LeadReason::Switched => self.leader().map(|leader| leader.address),
             LeadReason::Owner
             | LeadReason::ActiveDown
             | LeadReason::PeerLost

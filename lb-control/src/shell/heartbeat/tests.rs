@@ -1,11 +1,12 @@
 //! Two threads over the loopback interface, whose 127.0.0.0/8 has addresses enough.
 
 use super::permit::Permit;
-use super::thread::Thread;
+use super::thread::{Followers, Thread};
 use super::{Event, Heartbeat, Link, Settings, Status};
 use crate::dataplane::boot_ns;
 use crate::proto::heartbeat::packet::{HOPS, PORT};
 use crate::proto::heartbeat::{Diagnostic, Ends, Key, LostReason, Packet, Peer, State, Timing};
+use crate::shell::vrrp::Teller;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -38,17 +39,21 @@ struct Host {
     heartbeat: Heartbeat,
     events: UnboundedReceiver<Event>,
     lease: Arc<AtomicU64>,
+    router: Teller,
 }
 
 impl Host {
     fn new(settings: &Settings) -> Self {
         let (sender, events) = unbounded_channel();
         let lease = Arc::new(AtomicU64::new(0));
-        let heartbeat = Heartbeat::spawn(settings, Arc::clone(&lease), sender);
+        let router = Teller::new().expect("a teller");
+        let routers = vec![router.clone()];
+        let heartbeat = Heartbeat::spawn(settings, Arc::clone(&lease), routers, sender);
         Self {
             heartbeat: heartbeat.expect("heartbeats"),
             events,
             lease,
+            router,
         }
     }
 
@@ -106,6 +111,8 @@ fn a_pair_over_two_links_until_one_says_farewell() {
     let lease = Arc::clone(&second.lease);
     drop(second);
     assert_eq!(lease.load(Ordering::Relaxed), 0);
+    // The routers need not wait for the daemon to hear of it.
+    wait("the router to be told", || first.router.take_lost());
     let reason = LostReason::PeerDown(Diagnostic::AdminDown);
     first.until(Event::PeerLost { reason });
 }
@@ -151,7 +158,8 @@ fn a_daemon_that_hangs_loses_the_lease_and_then_the_peer() {
     });
     let reason = LostReason::PeerDown(Diagnostic::Hung);
     peer.until(Event::PeerLost { reason });
-    assert!(!hung.has_lease());
+    assert!(!hung.has_lease() && !hung.router.has_lease());
+    assert!(peer.router.take_lost());
     assert!(hung.lease.load(Ordering::Relaxed) < until);
 
     // Back again, it is told, and has to give up first.
@@ -171,6 +179,7 @@ fn a_daemon_that_hangs_loses_the_lease_and_then_the_peer() {
 fn a_lease_that_lapsed_while_everything_stood_still_is_not_renewed() {
     let permit = Arc::new(Permit::new(PATIENCE).expect("a permit"));
     let lease = Arc::new(AtomicU64::new(0));
+    let router = Teller::new().expect("a teller");
     let (sender, mut events) = unbounded_channel();
     let ends = Ends {
         source: address(6, 0, 0).ip(),
@@ -184,7 +193,10 @@ fn a_lease_that_lapsed_while_everything_stood_still_is_not_renewed() {
         Timing::DEFAULT,
         Arc::clone(&permit),
         Arc::new(Mutex::new(Status::default())),
-        Box::new(Arc::clone(&lease)),
+        Followers {
+            program: Box::new(Arc::clone(&lease)),
+            routers: vec![router.clone()],
+        },
         sender,
     );
     permit.refresh(true);
@@ -192,11 +204,15 @@ fn a_lease_that_lapsed_while_everything_stood_still_is_not_renewed() {
     let given = lease.load(Ordering::Relaxed);
     assert!(given > boot_ns() && given < boot_ns() + 150_000_000);
     assert!(events.try_recv().is_err());
+    assert!(router.has_lease());
 
     std::thread::sleep(Duration::from_millis(200));
+    // The router sees it before anybody says so.
+    assert!(!router.has_lease());
     // The daemon goes on as if nothing had been.
     permit.refresh(true);
     thread.turn();
+    assert!(!router.has_lease());
     assert_eq!(lease.load(Ordering::Relaxed), 0);
     let Ok(Event::Lapsed { since }) = events.try_recv() else {
         panic!("the daemon is told");
@@ -211,6 +227,7 @@ fn a_lease_that_lapsed_while_everything_stood_still_is_not_renewed() {
     thread.turn();
     // The last heartbeat may be some milliseconds old by now, but not older than a lease.
     assert!(lease.load(Ordering::Relaxed) > given);
+    assert!(router.has_lease());
 }
 
 #[test]
@@ -265,7 +282,8 @@ fn a_link_of_two_families_and_an_interface_that_is_missing_are_refused() {
             links: vec![link],
             ..settings(5, 1, 0)
         };
-        let error = Heartbeat::spawn(&settings, Arc::new(AtomicU64::new(0)), sender);
+        let lease = Arc::new(AtomicU64::new(0));
+        let error = Heartbeat::spawn(&settings, lease, Vec::new(), sender);
         error.expect_err("refused").to_string()
     };
     let local = address(5, 0, 0);

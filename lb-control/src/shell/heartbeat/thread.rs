@@ -1,12 +1,14 @@
 //! What the thread does, turn by turn.
 //!
-//! It neither logs nor waits for a lock: whoever reads the log, or holds the lock, may be late.
+//! It neither logs nor waits for a lock: whoever reads the log, or holds the lock, may be late. The
+//! virtual routers, which are in a hurry, too, hear from it directly, and not by way of the daemon.
 
 use super::permit::Permit;
 use super::socket::{Arrival, Socket};
 use super::{Event, LinkReport, Status};
 use crate::dataplane::{Renew, boot_ns};
 use crate::proto::heartbeat::{Diagnostic, Effect, Peer, Timing};
+use crate::shell::vrrp::Teller;
 use std::os::fd::{AsFd as _, AsRawFd as _};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -25,7 +27,7 @@ pub(super) struct Thread {
     peer: Peer,
     permit: Arc<Permit>,
     status: Arc<Mutex<Status>>,
-    lease: Box<dyn Renew>,
+    followers: Followers,
     events: UnboundedSender<Event>,
     /// How long a lease lasts after a heartbeat was sent, in nanoseconds.
     term: u64,
@@ -38,6 +40,22 @@ pub(super) struct Thread {
     late: Duration,
 }
 
+/// Those who may act only as long as there is a lease.
+pub(super) struct Followers {
+    /// The program, by a word in its tables.
+    pub(super) program: Box<dyn Renew>,
+    pub(super) routers: Vec<Teller>,
+}
+
+impl Followers {
+    fn renew(&self, until: u64) {
+        self.program.renew(until);
+        for router in &self.routers {
+            router.renew(until);
+        }
+    }
+}
+
 impl Thread {
     pub(super) fn new(
         sockets: Vec<Socket>,
@@ -45,7 +63,7 @@ impl Thread {
         timing: Timing,
         permit: Arc<Permit>,
         status: Arc<Mutex<Status>>,
-        lease: Box<dyn Renew>,
+        followers: Followers,
         events: UnboundedSender<Event>,
     ) -> Self {
         let polled = |fd| libc::pollfd {
@@ -57,13 +75,17 @@ impl Thread {
         let fds = fds.chain([permit.as_fd().as_raw_fd()]);
         // Until the daemon calls.
         peer.disable(Instant::now(), Diagnostic::AdminDown);
+        // The program goes by the lease of an earlier lbd, as long as that lasts.
+        for router in &followers.routers {
+            router.renew(0);
+        }
         Self {
             polled: fds.map(polled).collect(),
             sockets,
             peer,
             permit,
             status,
-            lease,
+            followers,
             events,
             term: term(timing),
             sent: 0,
@@ -153,7 +175,12 @@ impl Thread {
                 Effect::LinkUp { link } => Event::LinkUp { link },
                 Effect::LinkDown { link, reason } => Event::LinkDown { link, reason },
                 Effect::PeerUp => Event::PeerUp,
-                Effect::PeerLost { reason } => Event::PeerLost { reason },
+                Effect::PeerLost { reason } => {
+                    if reason.is_gone() {
+                        self.followers.routers.iter().for_each(Teller::lose_peer);
+                    }
+                    Event::PeerLost { reason }
+                }
             };
             // As above.
             let _ = self.events.send(event);
@@ -168,7 +195,7 @@ impl Thread {
 
     fn give(&mut self, until: u64) {
         if until != self.given {
-            self.lease.renew(until);
+            self.followers.renew(until);
             self.given = until;
         }
     }

@@ -5,18 +5,17 @@ use super::announcer::Announcer;
 use super::link::Links;
 use super::monitor;
 use super::socket::AdvertSocket;
-use super::{Command, Event, Report, Wanted, commands, realtime};
+use super::teller::Teller;
+use super::{Command, Event, LAPSED, Report, Wanted, commands, realtime};
 use crate::config::{Ha, OwnedAddress};
-use crate::proto::vrrp::{self, Effect, Machine, Params, Repeats, State, announce};
+use crate::proto::vrrp::{self, Claim, Effect, Machine, Params, Repeats, State, announce};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, ppoll};
-use nix::sys::eventfd::EventFd;
 use nix::sys::time::TimeSpec;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::AsFd as _;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 
@@ -29,7 +28,7 @@ const AT_ONCE: usize = 64;
 
 pub(super) struct Driver {
     ha: Ha,
-    wake: Arc<EventFd>,
+    teller: Teller,
     commands: commands::Receiver<Command>,
     events: mpsc::UnboundedSender<Event>,
     found: commands::Receiver<io::Result<Links>>,
@@ -49,14 +48,14 @@ pub(super) struct Driver {
 impl Driver {
     pub(super) fn new(
         ha: Ha,
-        wake: Arc<EventFd>,
+        teller: Teller,
         commands: commands::Receiver<Command>,
         events: mpsc::UnboundedSender<Event>,
     ) -> io::Result<Self> {
         Ok(Self {
             ha,
-            found: monitor::spawn(Arc::clone(&wake))?,
-            wake,
+            found: monitor::spawn(teller.clone())?,
+            teller,
             commands,
             events,
             addresses: Addresses::open()?,
@@ -81,14 +80,17 @@ impl Driver {
             // What comes after this moment is not older than what is due at it. What came before
             // is heard first.
             let now = Instant::now();
+            self.teller.woken();
+            // A host that stood still must not answer as if it had not.
+            self.heed_lease(now);
             self.hear(now);
-            let _ = self.wake.read();
             while let Ok(found) = self.found.try_recv() {
                 self.look(now, found);
             }
             if self.obey(now).is_break() {
                 return;
             }
+            self.heed_peer(now);
             if report_at <= now {
                 report_at = now + REPORT_PERIOD;
                 self.report();
@@ -108,7 +110,7 @@ impl Driver {
         let deadline = self.machine.as_ref().and_then(Machine::deadline);
         let until = deadline.map_or(report_at, |deadline| deadline.min(report_at));
         let left = until.saturating_duration_since(Instant::now());
-        let mut descriptors = vec![PollFd::new(self.wake.as_fd(), PollFlags::POLLIN)];
+        let mut descriptors = vec![PollFd::new(self.teller.as_fd(), PollFlags::POLLIN)];
         if let Some((_, socket)) = &self.socket {
             descriptors.push(PollFd::new(socket.as_fd(), PollFlags::POLLIN));
         }
@@ -147,15 +149,45 @@ impl Driver {
         }
     }
 
+    /// Yields if the lease lapsed, and no longer if there is one again.
+    fn heed_lease(&mut self, now: Instant) {
+        let eligible = self.eligible();
+        if let Some(machine) = &mut self.machine
+            && machine.hold() != eligible.as_ref().err().map(String::as_str)
+        {
+            machine.set_eligible(now, eligible);
+        }
+    }
+
+    /// Whether the router may lead, or why it may not.
+    fn eligible(&self) -> Result<(), String> {
+        let wanted = self.wanted.as_ref().filter(|_| !self.resumes);
+        wanted.map_or(Ok(()), |wanted| wanted.eligible.clone())?;
+        if self.teller.has_lease() {
+            Ok(())
+        } else {
+            Err(LAPSED.to_owned())
+        }
+    }
+
+    /// Takes over from a peer that heartbeats have lost.
+    fn heed_peer(&mut self, now: Instant) {
+        if self.teller.take_lost()
+            && let (Some(machine), Some(peer)) = (&mut self.machine, self.ha.peer)
+        {
+            machine.on_peer_lost(now, peer.into());
+        }
+    }
+
     /// Does what the daemon says.
     fn obey(&mut self, now: Instant) -> std::ops::ControlFlow<()> {
         use std::ops::ControlFlow::{Break, Continue};
         loop {
             match self.commands.try_recv() {
                 Ok(Command::Follow(wanted)) => self.follow(now, wanted),
-                Ok(Command::PeerLost(peer)) => {
+                Ok(Command::TakeOver) => {
                     if let Some(machine) = &mut self.machine {
-                        machine.on_peer_lost(now, peer);
+                        machine.take_over(now);
                     }
                 }
                 Ok(Command::AnnounceAgain) => {
@@ -199,12 +231,8 @@ impl Driver {
         if let Some(addresses) = advertised(&wanted.addresses) {
             machine.set_addresses(now, addresses);
         }
-        let eligible = if self.resumes {
-            Ok(())
-        } else {
-            wanted.eligible.clone()
-        };
-        machine.set_eligible(now, eligible);
+        machine.set_priority(now, wanted.priority);
+        self.heed_lease(now);
     }
 
     /// Looks at the host's interfaces, and mends what is not as it was left. What was found may be
@@ -279,17 +307,17 @@ impl Driver {
         self.resumes = wanted.addresses.iter().any(|each| self.links.has(each));
         let mut machine = Machine::new(Params {
             vrid: self.ha.vrid,
-            priority: self.ha.priority,
+            priority: wanted.priority,
             interval: self.ha.interval,
             preempt: self.ha.preempt,
             address: IpAddr::V4(own),
             addresses,
             repeats: Repeats::default(),
         });
+        machine.set_eligible(now, self.eligible());
         if self.resumes {
             machine.resume(now);
         } else {
-            machine.set_eligible(now, wanted.eligible.clone());
             machine.start(now);
         }
         if machine.state() == State::Backup {
@@ -342,6 +370,12 @@ impl Driver {
         let mut changed = false;
         while let Some(effect) = self.machine.as_mut().and_then(Machine::next_effect) {
             match effect {
+                // The lease lapsed a moment ago: the next turn yields.
+                Effect::SendAdvert {
+                    claim: Claim::Lead(_),
+                }
+                | Effect::Announce
+                    if !self.teller.has_lease() => {}
                 Effect::SendAdvert { claim } => self.send(claim),
                 Effect::Announce => self.announce(),
                 Effect::Lead { reason } => {
@@ -376,7 +410,7 @@ impl Driver {
         wanted.map(|it| it.addresses.clone()).unwrap_or_default()
     }
 
-    fn send(&mut self, claim: vrrp::Claim) {
+    fn send(&mut self, claim: Claim) {
         let (Some(machine), Some((_, socket))) = (&self.machine, &self.socket) else {
             return;
         };

@@ -5,20 +5,19 @@
 //! that asks.
 
 use super::link::Links;
+use super::teller::Teller;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::eventfd::EventFd;
 use rtnetlink::sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 use std::io;
 use std::os::fd::{AsRawFd as _, BorrowedFd};
-use std::sync::Arc;
 use std::sync::mpsc;
 use std::thread;
 
 /// How often everything is looked at without being asked, so that drift heals.
 const PERIOD_MS: u16 = 1_000;
 
-/// Starts looking. What was found comes over the channel, and `wake` is written to.
-pub(super) fn spawn(wake: Arc<EventFd>) -> io::Result<mpsc::Receiver<io::Result<Links>>> {
+/// Starts looking. What was found comes over the channel, and whoever waits is woken.
+pub(super) fn spawn(waiting: Teller) -> io::Result<mpsc::Receiver<io::Result<Links>>> {
     let mut socket = Socket::new(NETLINK_ROUTE)?;
     let groups = libc::RTMGRP_LINK | libc::RTMGRP_IPV4_IFADDR;
     socket.bind(&SocketAddr::new(0, groups.cast_unsigned()))?;
@@ -29,7 +28,7 @@ pub(super) fn spawn(wake: Arc<EventFd>) -> io::Result<mpsc::Receiver<io::Result<
         .spawn(move || {
             // Until nobody wants to know any more.
             while sender.send(Links::look()).is_ok() {
-                let _ = wake.write(1);
+                waiting.wake();
                 wait(&socket);
             }
         })?;

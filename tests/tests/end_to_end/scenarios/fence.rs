@@ -121,6 +121,10 @@ pub(crate) fn a_frozen_leader_is_fenced() -> Result<()> {
         ensure!(told.contains("stood still"), "{told}");
         Ok(())
     })?;
+    wait_for_role(&lab, First, "standby")?;
+    let other = ha(&lab, Second)?;
+    let yielded = &other["counters"]["yielded"];
+    ensure!(*yielded == 0, "the other one yielded to it: {other}");
     wait_for_leader(&lab, First)?;
     wait_for_role(&lab, Second, "standby")?;
     only_answers(&lab, First)?;

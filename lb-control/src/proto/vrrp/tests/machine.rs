@@ -83,6 +83,11 @@ impl Bench {
         self.effects()
     }
 
+    pub(super) fn take_over(&mut self) -> String {
+        self.machine.take_over(self.now);
+        self.effects()
+    }
+
     pub(super) fn set_priority(&mut self, number: u8) -> String {
         self.machine.set_priority(self.now, priority(number));
         self.effects()
@@ -105,6 +110,7 @@ fn short(effect: &Effect) -> String {
             LeadReason::PeerLost => "lead:peer-lost",
             LeadReason::Released => "lead:released",
             LeadReason::Resumed => "lead:resumed",
+            LeadReason::Switched => "lead:switched",
             LeadReason::Preempts { .. } => "lead:preempts",
         },
         Effect::Yield { reason } => match reason {
@@ -353,6 +359,42 @@ fn a_peer_that_is_lost_while_held() {
     assert_eq!(bench.effects(), "withheld");
     assert_eq!(bench.machine.state(), State::Backup);
     assert_eq!(bench.allow(), "lead:peer-lost advert:100 announce");
+}
+
+#[test]
+fn being_told_to_take_over() {
+    let leads = "Active lead:switched advert:100 announce";
+    every(Bench::take_over, [INITIALIZE, leads, leads, BACKUP, ACTIVE]);
+}
+
+#[test]
+fn one_that_is_held_does_not_take_over() {
+    let mut bench = bench(Before::Follows);
+    bench.hold();
+    assert_eq!(bench.take_over(), "");
+    assert_eq!(bench.machine.state(), State::Backup);
+    // Nor does it later: whoever leads goes on.
+    assert_eq!(bench.allow(), "");
+}
+
+/// The leader has lowered its priority, so that its last words are no news.
+#[test]
+fn whoever_takes_over_is_not_surprised_by_the_one_that_led() {
+    let mut bench = bench(Before::Follows);
+    bench.leads(1, 50);
+    bench.take_over();
+    assert_eq!(bench.leads(1, 50), "advert:100 announce");
+    assert_eq!(bench.hear(host(9), Claim::Release), "advert:100");
+    bench.wait(ms(100));
+    let surprised = "advert:100 announce second-active";
+    assert_eq!(bench.leads(1, 50), surprised);
+}
+
+#[test]
+fn whoever_takes_over_too_early_yields() {
+    let mut bench = bench(Before::Follows);
+    bench.take_over();
+    assert_eq!(bench.leads(1, 150), "advert:100 yield:priority");
 }
 
 #[test]

@@ -64,7 +64,7 @@ fn misfortune(network: &mut Network, interval: Duration) {
     let count = network.nodes.len();
     let node = network.random.below(count);
     let other = network.random.below(count);
-    match network.random.below(14) {
+    match network.random.below(15) {
         0 => network.cut(node, other),
         1 => {
             for other in 0..count {
@@ -89,6 +89,7 @@ fn misfortune(network: &mut Network, interval: Duration) {
             };
             network.with(node, |machine, now| machine.set_eligible(now, eligible));
         }
+        13 => network.with(node, Machine::take_over),
         _ => {
             network.quality = Quality {
                 lost_percent: [0, 10, 50, 90][network.random.below(4)],
@@ -369,4 +370,30 @@ fn a_switchover_by_hold_and_back() {
     assert_eq!(network.leading(), [1]);
     // Expected, and not a second leader.
     assert_eq!(network.nodes[1].second_actives, 1, "that of the partition");
+}
+
+/// As the two of a pair do it: the leader lowers its priority, and then the other one is told.
+#[test]
+fn a_planned_switchover_leaves_no_moment_without_a_leader() {
+    for seed in 0..100 {
+        let mut network = partitioned(seed);
+        network.mend();
+        network.run_for(ms(1_000));
+        assert_eq!(network.leading(), [1]);
+        let before = network.nodes[0].second_actives;
+        network.with(1, |machine, now| machine.set_priority(now, priority(1)));
+        network.run_for(2 * DELAY);
+        let told = network.now;
+        network.with(0, Machine::take_over);
+        network.run_for(ms(1_000));
+        assert_eq!(network.leading(), [0], "seed {seed}");
+        for (leading, span) in network.spans(told) {
+            let handover = leading == 2 && span.end - span.start <= DELAY;
+            assert!(
+                leading == 1 || handover,
+                "seed {seed}: {leading} in {span:?}"
+            );
+        }
+        assert_eq!(network.nodes[0].second_actives, before, "seed {seed}");
+    }
 }
