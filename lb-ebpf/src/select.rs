@@ -26,6 +26,9 @@
 //! A SYN that cannot be recorded goes to the *old* owner, whose connections need no record. So a
 //! flood that fills the table delays a change; it breaks nothing.
 //!
+//! Whatever becomes known about a flow, its backend or its phase, is told to userspace at once, if
+//! anybody listens there: so another load balancer can know it before it has to lead.
+//!
 //! How slots move from state to state is userspace's part (`lb_control::desired::slots`). The idea
 //! is known as JET, "just enough tracking" (CoNEXT 2021, doi 10.1145/3485983.3494851).
 
@@ -88,18 +91,30 @@ fn recorded<T: Tables>(
         SegmentKind::Data => FlowPhase::Open as u16,
     };
     let now = tables.now_ms();
-    if phase != flow.phase || flow.idle_ms(now) >= RENEW_MS {
-        // An existing record is replaced in place: this needs no room.
-        tables.record(
-            key,
-            Flow {
-                last_seen_ms: now,
-                phase,
-                ..flow
-            },
-        );
+    let seen = Flow {
+        last_seen_ms: now,
+        phase,
+        ..flow
+    };
+    // An existing record is replaced in place: this needs no room.
+    if phase != flow.phase {
+        note(tables, key, seen);
+    } else if flow.idle_ms(now) >= RENEW_MS {
+        // That it still lives is no news.
+        tables.record(key, seen);
     }
     Some(flow.backend)
+}
+
+/// Records what is new about a flow, and tells it to whoever listens. That nobody hears of it is no
+/// reason to refuse it.
+#[inline(always)]
+fn note<T: Tables>(tables: &T, key: &FlowKey, flow: Flow) -> bool {
+    let recorded = tables.record(key, flow);
+    if recorded && !tables.tell(key, flow) {
+        tables.track(Tracking::Untold);
+    }
+    recorded
 }
 
 #[inline(always)]
@@ -121,7 +136,7 @@ fn taken_over<T: Tables>(tables: &T, key: &FlowKey, current: BackendId) -> Optio
         backend: current,
         phase: FlowPhase::Opening as u16,
     };
-    if !tables.record(key, flow) {
+    if !note(tables, key, flow) {
         return None;
     }
     tables.track(Tracking::Recorded);
@@ -148,7 +163,7 @@ fn assign<T: Tables>(
     };
     if !tables.may_record(record) {
         tables.track(Tracking::RefusedRate);
-    } else if !tables.record(key, flow) {
+    } else if !note(tables, key, flow) {
         tables.track(Tracking::RefusedFull);
     } else {
         tables.track(Tracking::Recorded);

@@ -28,6 +28,9 @@ pub trait Tables {
     fn flow(&self, key: &FlowKey) -> Option<Flow>;
     /// Records `flow`, or replaces what is recorded. False if there is no room.
     fn record(&self, key: &FlowKey, flow: Flow) -> bool;
+    /// Tells whoever listens that a flow was recorded. False if there is no room to; true if nobody
+    /// listens.
+    fn tell(&self, key: &FlowKey, flow: Flow) -> bool;
     /// Takes one from this second's budget for recording flows of the given kind.
     fn may_record(&self, kind: RecordKind) -> bool;
     /// Counts what was done with the flow table.

@@ -155,6 +155,8 @@ async fn run(file: &Path, log_verdicts: bool) -> anyhow::Result<()> {
         limits: config.limits,
         log_verdicts,
         fenced: config.ha.iter().any(|ha| ha.heartbeats.is_some()),
+        // Nobody reads them yet.
+        tells_flows: false,
     };
     let mut object = dataplane::load(&pins, &options)?;
     if log_verdicts {

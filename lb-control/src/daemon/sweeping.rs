@@ -46,9 +46,7 @@ impl<D: Dataplane> Daemon<D> {
             &configured,
             (now_ms, idle_ms),
         );
-        for key in &swept.expired {
-            self.dataplane.remove_flow(key)?;
-        }
+        self.dataplane.remove_flows(&swept.expired)?;
         self.recorded = swept.recorded;
         self.apply(swept.tables)?;
         let services: BTreeSet<_> = self.tables.services.values().map(|s| s.id).collect();

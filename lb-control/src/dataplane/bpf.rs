@@ -12,8 +12,10 @@ const BPF_OBJ_GET: libc::c_long = 7;
 const BPF_PROG_TEST_RUN: libc::c_long = 10;
 const BPF_OBJ_GET_INFO_BY_FD: libc::c_long = 15;
 const BPF_MAP_LOOKUP_BATCH: libc::c_long = 24;
+const BPF_MAP_UPDATE_BATCH: libc::c_long = 26;
+const BPF_MAP_DELETE_BATCH: libc::c_long = 27;
 
-/// Elements asked for at once.
+/// Elements handed over at once.
 const BATCH: usize = 16_384;
 
 /// The part of `union bpf_attr` that the batch commands use.
@@ -211,4 +213,51 @@ pub(super) fn entries<K: Pod, V: Pod>(map: BorrowedFd<'_>) -> io::Result<Vec<(K,
         position = next;
         first = false;
     }
+}
+
+/// Enters entries into a hash map, or replaces them. Returns for how many there was no room.
+pub(super) fn insert<K: Pod, V: Pod>(map: BorrowedFd<'_>, entries: &[(K, V)]) -> io::Result<usize> {
+    let mut refused = 0;
+    for entries in entries.chunks(BATCH) {
+        let (keys, values): (Vec<K>, Vec<V>) = entries.iter().copied().unzip();
+        refused += write(BPF_MAP_UPDATE_BATCH, map, (&keys, &values), libc::E2BIG)?;
+    }
+    Ok(refused)
+}
+
+/// Removes entries from a hash map, where they are there.
+pub(super) fn remove<K: Pod>(map: BorrowedFd<'_>, keys: &[K]) -> io::Result<()> {
+    for keys in keys.chunks(BATCH) {
+        write::<K, u8>(BPF_MAP_DELETE_BATCH, map, (keys, &[]), libc::ENOENT)?;
+    }
+    Ok(())
+}
+
+/// Runs a command for all keys. It stops at the first that it fails for: where it did so with the
+/// error `expected`, it is run for those after that. Returns how often that was.
+fn write<K: Pod, V: Pod>(
+    command: libc::c_long,
+    map: BorrowedFd<'_>,
+    (mut keys, mut values): (&[K], &[V]),
+    expected: i32,
+) -> io::Result<usize> {
+    let mut failed = 0;
+    while !keys.is_empty() {
+        let mut attr = BatchAttr {
+            keys: keys.as_ptr() as u64,
+            values: values.as_ptr() as u64,
+            count: keys.len() as u32,
+            map_fd: map.as_raw_fd().cast_unsigned(),
+            ..BatchAttr::zeroed()
+        };
+        match bpf(command, &mut attr) {
+            Ok(_) => break,
+            Err(error) if error.raw_os_error() == Some(expected) => failed += 1,
+            Err(error) => return Err(error),
+        }
+        let rest = attr.count as usize + 1;
+        keys = keys.get(rest..).unwrap_or_default();
+        values = values.get(rest..).unwrap_or_default();
+    }
+    Ok(failed)
 }

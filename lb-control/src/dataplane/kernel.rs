@@ -74,7 +74,7 @@ impl Kernel {
 }
 
 /// Opens a pinned map as the type it is.
-fn open<T>(pins: &Pins, name: &str) -> Result<T, Error>
+pub(super) fn open<T>(pins: &Pins, name: &str) -> Result<T, Error>
 where
     T: TryFrom<Map, Error = MapError>,
 {
@@ -136,7 +136,7 @@ impl Slots {
     }
 }
 
-/// A hash map. aya gives access to single entries; the second handle is for reading many at once.
+/// A hash map. aya gives access to single entries; the second handle is for many at once.
 struct Hash<K, V> {
     name: &'static str,
     entries: HashMap<MapData, Raw<K>, Raw<V>>,
@@ -157,6 +157,18 @@ impl<K: Pod, V: Pod> Hash<K, V> {
     fn all(&self) -> Result<Vec<(K, V)>, Error> {
         bpf::entries(self.data.fd().as_fd())
             .map_err(|error| Error::new(format!("read the map {}", self.name), error))
+    }
+
+    /// Sets entries. Returns for how many there was no room.
+    fn set_all(&mut self, entries: &[(K, V)]) -> Result<usize, Error> {
+        bpf::insert(self.data.fd().as_fd(), entries)
+            .map_err(|error| Error::new(format!("write the map {}", self.name), error))
+    }
+
+    /// Removes entries, where they are there.
+    fn remove_all(&mut self, keys: &[K]) -> Result<(), Error> {
+        bpf::remove(self.data.fd().as_fd(), keys)
+            .map_err(|error| Error::new(format!("write the map {}", self.name), error))
     }
 
     /// Sets an entry, or removes it if it is there.
@@ -253,8 +265,15 @@ impl Dataplane for Kernel {
         self.flows.all()
     }
 
-    fn remove_flow(&mut self, key: &FlowKey) -> Result<(), Error> {
-        self.flows.set(key, None)
+    fn set_flows(&mut self, flows: &[(FlowKey, Flow)]) -> Result<(), Error> {
+        match self.flows.set_all(flows)? {
+            0 => Ok(()),
+            refused => Err(Error::no_room(refused, flows.len())),
+        }
+    }
+
+    fn remove_flows(&mut self, keys: &[FlowKey]) -> Result<(), Error> {
+        self.flows.remove_all(keys)
     }
 
     fn traffic(&self, backend: BackendId) -> Result<Traffic, Error> {

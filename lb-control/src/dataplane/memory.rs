@@ -17,6 +17,8 @@ pub struct Memory {
     slots: BTreeMap<u32, Slot>,
     /// The recorded flows.
     pub flows: BTreeMap<FlowKey, Flow>,
+    /// How many flows there is room for, if not for all.
+    pub room: Option<usize>,
     /// What the backends have counted.
     pub traffic: BTreeMap<BackendId, Traffic>,
     retired: BTreeMap<ServiceId, Traffic>,
@@ -105,9 +107,28 @@ impl Dataplane for Memory {
         Ok(self.flows.iter().map(|(key, flow)| (*key, *flow)).collect())
     }
 
-    fn remove_flow(&mut self, key: &FlowKey) -> Result<(), Error> {
-        self.write()?;
-        self.flows.remove(key);
+    fn set_flows(&mut self, flows: &[(FlowKey, Flow)]) -> Result<(), Error> {
+        let mut refused = 0;
+        for (key, flow) in flows {
+            self.write()?;
+            let full = self.room.is_some_and(|room| self.flows.len() >= room);
+            if full && !self.flows.contains_key(key) {
+                refused += 1;
+            } else {
+                self.flows.insert(*key, *flow);
+            }
+        }
+        match refused {
+            0 => Ok(()),
+            refused => Err(Error::no_room(refused, flows.len())),
+        }
+    }
+
+    fn remove_flows(&mut self, keys: &[FlowKey]) -> Result<(), Error> {
+        for key in keys {
+            self.write()?;
+            self.flows.remove(key);
+        }
         Ok(())
     }
 

@@ -5,6 +5,7 @@ mod bpf;
 mod kernel;
 mod lease;
 mod memory;
+mod new_flows;
 mod object;
 mod pins;
 
@@ -13,6 +14,7 @@ pub use bpf::{TestRun, test_run};
 pub use kernel::Kernel;
 pub use lease::{Lease, Renew, boot_ns};
 pub use memory::Memory;
+pub use new_flows::NewFlows;
 pub use object::{Options, load};
 pub use pins::{Lock, Mode, Pins};
 
@@ -59,8 +61,12 @@ pub trait Dataplane {
 
     /// All recorded flows.
     fn flows(&self) -> Result<Vec<(FlowKey, Flow)>, Error>;
-    /// Forgets a recorded flow.
-    fn remove_flow(&mut self, key: &FlowKey) -> Result<(), Error>;
+    /// Enters flows as another host recorded them, in place of what is recorded here, with time
+    /// stamps of this host's clock ([`Flow::with_idle_ms`]). Nobody is told of them. Where there is
+    /// no room for all, those that fit are entered, and the error is [`Error::no_room`].
+    fn set_flows(&mut self, flows: &[(FlowKey, Flow)]) -> Result<(), Error>;
+    /// Forgets recorded flows. Some may be gone already.
+    fn remove_flows(&mut self, keys: &[FlowKey]) -> Result<(), Error>;
 
     /// What a backend has counted.
     fn traffic(&self, backend: BackendId) -> Result<Traffic, Error>;
@@ -96,5 +102,17 @@ impl Error {
             action: action.into(),
             source: source.into(),
         }
+    }
+
+    /// For some of `flows` that were to be entered, there was no room.
+    #[must_use]
+    pub fn no_room(refused: usize, flows: usize) -> Self {
+        Self::new(
+            format!("enter {flows} flows of another host"),
+            format!(
+                "the flow table is full, {refused} of them did not fit: set limits.flows as high as \
+                 on that host, or higher"
+            ),
+        )
     }
 }

@@ -27,12 +27,16 @@ pub struct Options {
     /// [`Dataplane::renew_lease`](super::Dataplane::renew_lease)). For one of a pair. A program
     /// with leases is to be attached after the first one was given.
     pub fenced: bool,
+    /// Whether the program tells of each flow that it records, to the reader of
+    /// [`NewFlows`](super::NewFlows). There should be one: what nobody reads fills the buffer, and
+    /// is counted as untold from then on.
+    pub tells_flows: bool,
 }
 
 /// A map: its name, the sizes of a key and a value, and how many entries it has.
 type MapShape = (&'static str, usize, usize, u32);
 
-fn shapes(limits: &Limits) -> [MapShape; 12] {
+fn shapes(limits: &Limits) -> [MapShape; 13] {
     use abi::{
         Addr4, Backend, Budget, Flow, FlowKey, IsVip, LeaseUntil, Reverse, ReverseKey, Service,
         ServiceKey, Slot, Tracking, Traffic,
@@ -73,6 +77,8 @@ fn shapes(limits: &Limits) -> [MapShape; 12] {
         ("BUDGETS", index, size_of::<Budget>(), 2),
         ("LEASE", index, size_of::<LeaseUntil>(), 1),
         ("VIPS", size_of::<Addr4>(), size_of::<IsVip>(), services),
+        // Of a ring buffer, the kernel knows only how many bytes it takes.
+        ("NEW_FLOWS", 0, 0, abi::capacity::NEW_FLOWS as u32),
     ]
 }
 
@@ -103,6 +109,7 @@ pub fn load(pins: &Pins, options: &Options) -> Result<Ebpf, Error> {
     }
     let log_verdicts = u8::from(options.log_verdicts);
     let leases = u8::from(options.fenced);
+    let tells_flows = u8::from(options.tells_flows);
     loader
         .override_global(
             "RECORDS_PER_SECOND",
@@ -110,7 +117,8 @@ pub fn load(pins: &Pins, options: &Options) -> Result<Ebpf, Error> {
             true,
         )
         .override_global("LOG_VERDICTS", &log_verdicts, true)
-        .override_global("LEASES", &leases, true);
+        .override_global("LEASES", &leases, true)
+        .override_global("TELLS_FLOWS", &tells_flows, true);
     let mut object = loader
         .load(OBJECT)
         .map_err(|error| Error::new("load the XDP program's maps", error))?;

@@ -47,16 +47,19 @@ pub enum Tracking {
     RefusedRate = 3,
     /// A flow was not recorded, because the table is full.
     RefusedFull = 4,
+    /// A flow was recorded without being told: whoever listens to `NEW_FLOWS` was too slow.
+    Untold = 5,
 }
 
 impl Tracking {
     /// Every member, in the order of its index.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Hit,
         Self::Miss,
         Self::Recorded,
         Self::RefusedRate,
         Self::RefusedFull,
+        Self::Untold,
     ];
 
     /// The counter's name in status, metrics and documentation.
@@ -68,6 +71,7 @@ impl Tracking {
             Self::Recorded => "recorded",
             Self::RefusedRate => "refused_rate",
             Self::RefusedFull => "refused_full",
+            Self::Untold => "untold",
         }
     }
 }

@@ -1,4 +1,5 @@
-//! `FLOWS`: the connections that the slots alone cannot answer for.
+//! `FLOWS`: the connections that the slots alone cannot answer for. `NEW_FLOWS`: a ring buffer of
+//! what becomes known about them, as it does.
 
 use super::{Addr4, BackendId, Port, ServiceId};
 use bytemuck::{Pod, Zeroable};
@@ -38,6 +39,17 @@ pub struct Flow {
     pub phase: u16,
 }
 
+/// One record of `NEW_FLOWS`: a flow that the program has just recorded, for another backend than
+/// before, or in another phase.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+#[repr(C)]
+pub struct NewFlow {
+    /// Which flow it is.
+    pub key: FlowKey,
+    /// What is recorded for it now.
+    pub flow: Flow,
+}
+
 /// What the client's packets say about the life of its connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u16)]
@@ -55,6 +67,79 @@ impl Flow {
     #[must_use]
     pub const fn idle_ms(&self, now_ms: u32) -> u32 {
         let idle = now_ms.wrapping_sub(self.last_seen_ms);
-        if idle > u32::MAX / 2 { 0 } else { idle }
+        if idle > Self::LONGEST_IDLE_MS {
+            0
+        } else {
+            idle
+        }
+    }
+
+    /// The same flow, last seen `idle_ms` milliseconds before `now_ms`. Two hosts have two clocks:
+    /// what one of them recorded, the other enters by how long ago that was.
+    #[must_use]
+    pub const fn with_idle_ms(self, idle_ms: u32, now_ms: u32) -> Self {
+        let idle_ms = if idle_ms > Self::LONGEST_IDLE_MS {
+            Self::LONGEST_IDLE_MS
+        } else {
+            idle_ms
+        };
+        Self {
+            last_seen_ms: now_ms.wrapping_sub(idle_ms),
+            ..self
+        }
+    }
+
+    /// What is idle for longer would look as if it were seen in the future.
+    const LONGEST_IDLE_MS: u32 = u32::MAX / 2;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Flow, FlowPhase};
+
+    const SEEN: Flow = Flow {
+        last_seen_ms: 5,
+        backend: 7,
+        phase: FlowPhase::Open as u16,
+    };
+    const NOON: u32 = 1_000_000;
+
+    #[test]
+    fn idle_time_passes_from_one_clock_to_another() {
+        // Before, at and after the moment in which either clock wraps around.
+        for ours in [0, 1, 59, 60, 61, NOON, u32::MAX - 60, u32::MAX] {
+            for theirs in [0, 1, 59, 60, 61, NOON, u32::MAX - 60, u32::MAX] {
+                let seen = Flow {
+                    last_seen_ms: ours.wrapping_sub(60),
+                    ..SEEN
+                };
+                let there = seen.with_idle_ms(seen.idle_ms(ours), theirs);
+                assert_eq!(there.idle_ms(theirs), 60, "{ours} {theirs}");
+                assert_eq!(there.idle_ms(theirs.wrapping_add(40)), 100);
+                assert_eq!((there.backend, there.phase), (SEEN.backend, SEEN.phase));
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_idle_for_longer_than_can_be_told_is_not_fresh() {
+        let longest = u32::MAX / 2;
+        for (idle, told) in [
+            (0, 0),
+            (longest, longest),
+            (longest + 1, longest),
+            (u32::MAX, longest),
+        ] {
+            for now in [0, NOON, u32::MAX] {
+                assert_eq!(SEEN.with_idle_ms(idle, now).idle_ms(now), told, "{idle}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_was_seen_after_the_clock_was_read_is_seen_now() {
+        let seen = SEEN.with_idle_ms(0, NOON);
+        assert_eq!(seen.idle_ms(NOON - 1), 0);
+        assert_eq!(seen.idle_ms(NOON - 10_000), 0);
     }
 }

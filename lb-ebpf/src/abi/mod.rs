@@ -15,14 +15,14 @@ mod slot;
 
 pub use backend::{Backend, BackendId, BackendState};
 pub use counters::{Budget, Tracking, Traffic};
-pub use flow::{Flow, FlowKey, FlowPhase};
+pub use flow::{Flow, FlowKey, FlowPhase, NewFlow};
 pub use lease::{IsVip, LeaseUntil};
 pub use reverse::{Reverse, ReverseKey};
 pub use service::{Service, ServiceId, ServiceKey};
 pub use slot::{Slot, SlotState};
 
 /// The layout of everything in this module. Part of the path under which the maps are pinned.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 
 /// An IPv4 address as it is on the wire.
 pub type Addr4 = [u8; 4];
@@ -49,6 +49,9 @@ pub mod capacity {
     pub const BACKENDS: usize = 1_024;
     /// Recorded flows.
     pub const FLOWS: usize = 262_144;
+    /// Bytes of the ring buffer of new flows, each of which takes 24: four seconds of all that one
+    /// CPU may record, unless configured otherwise. A power of two, and a multiple of any page size.
+    pub const NEW_FLOWS: usize = 1 << 20;
 }
 
 /// How many map elements of two slots each hold `slots` slots.
@@ -61,6 +64,7 @@ const _: () = {
     assert!(size_of::<Backend>() == 32);
     assert!(size_of::<Flow>() == 8);
     assert!(size_of::<FlowKey>() == 8);
+    assert!(size_of::<NewFlow>() == 16);
     assert!(size_of::<Reverse>() == 8);
     assert!(size_of::<ReverseKey>() == 8);
     assert!(size_of::<Service>() == 32);

@@ -78,6 +78,14 @@ fn record(world: &Memory) -> Option<(BackendId, u16)> {
     flow.map(|flow| (flow.backend, flow.phase))
 }
 
+/// The backends and phases that were told.
+fn told(world: &Memory) -> Vec<(BackendId, u16)> {
+    let told = world.told.borrow();
+    told.iter()
+        .map(|(_, flow)| (flow.backend, flow.phase))
+        .collect()
+}
+
 #[test]
 fn a_clean_slot_asks_and_records_nothing() {
     for kind in [Open, Data] {
@@ -332,6 +340,101 @@ fn time_stamps_do_not_go_back() {
     world.now_ms -= 1;
     assert_eq!(chosen(&world, Data), Some(A));
     assert_eq!(world.flows.borrow()[&FLOW].last_seen_ms, ahead);
+}
+
+#[test]
+fn what_becomes_known_is_told_as_it_is_recorded() {
+    let mut world = world(DIRTY);
+    assert_eq!(chosen(&world, Open), Some(B));
+    assert_eq!(told(&world), [(B, FlowPhase::Opening as u16)]);
+    // Its first other packet, and nothing after that.
+    for _ in 0..3 {
+        world.now_ms += RENEW_MS;
+        assert_eq!(chosen(&world, Data), Some(B));
+    }
+    assert_eq!(
+        told(&world),
+        [(B, FlowPhase::Opening as u16), (B, FlowPhase::Open as u16)]
+    );
+    let last = world.told.borrow().last().copied();
+    assert_eq!(last.map(|(key, _)| key), Some(FLOW));
+    assert_eq!(
+        last.map(|(_, flow)| flow.last_seen_ms),
+        Some(world.now_ms - 2 * RENEW_MS)
+    );
+    assert_eq!(world.tracked(Tracking::Untold), 0);
+}
+
+#[test]
+fn an_older_connection_is_told_when_it_is_found() {
+    for slot in [DIRTY, DRAINING] {
+        let world = world(slot);
+        assert_eq!(chosen(&world, Data), Some(A));
+        assert_eq!(chosen(&world, Data), Some(A));
+        assert_eq!(told(&world), [(A, FlowPhase::Open as u16)], "{slot:?}");
+    }
+}
+
+#[test]
+fn a_record_that_is_taken_over_is_told() {
+    for slot in [DIRTY, Slot::settled(B)] {
+        let mut world = known(world(slot), C, FlowPhase::Open);
+        world.set_state(C, BackendState::Dead);
+        assert_eq!(chosen(&world, Open), Some(B));
+        assert_eq!(told(&world), [(B, FlowPhase::Opening as u16)], "{slot:?}");
+    }
+}
+
+#[test]
+fn what_is_not_recorded_is_not_told() {
+    for kind in [Open, Data] {
+        for slot in [Slot::clean(A), Slot::EMPTY, Slot::settled(B)] {
+            let world = world(slot);
+            chosen(&world, kind);
+            assert_eq!(told(&world), [], "{slot:?} {kind:?}");
+        }
+        let mut full = world(DIRTY);
+        full.room = 0;
+        assert_eq!(chosen(&full, kind), Some(A));
+        assert_eq!(told(&full), [], "{kind:?}");
+
+        let mut renewed = known(world(DIRTY), A, FlowPhase::Open);
+        renewed.now_ms += RENEW_MS;
+        assert_eq!(chosen(&renewed, kind), Some(A));
+        assert_eq!(renewed.flows.borrow()[&FLOW].last_seen_ms, renewed.now_ms);
+        assert_eq!(told(&renewed), [], "{kind:?}");
+
+        let mut sealed = known(world(DIRTY), A, FlowPhase::Opening);
+        sealed.sealed = true;
+        assert_eq!(chosen(&sealed, kind), Some(A));
+        assert_eq!(told(&sealed), [], "{kind:?}");
+    }
+}
+
+/// The standby would miss a connection that nobody else loses.
+#[test]
+fn what_cannot_be_told_is_recorded_and_counted() {
+    let mut world = world(DIRTY);
+    world.listener = Some(0);
+    assert_eq!(chosen(&world, Open), Some(B));
+    assert_eq!(record(&world), Some((B, FlowPhase::Opening as u16)));
+    assert_eq!(world.tracked(Tracking::Recorded), 1);
+    assert_eq!(world.tracked(Tracking::Untold), 1);
+    assert_eq!(chosen(&world, Data), Some(B));
+    assert_eq!(record(&world), Some((B, FlowPhase::Open as u16)));
+    assert_eq!(world.tracked(Tracking::Untold), 2);
+    assert_eq!(told(&world), []);
+}
+
+#[test]
+fn without_a_listener_nothing_is_told_or_missed() {
+    let mut world = world(DIRTY);
+    world.listener = None;
+    assert_eq!(chosen(&world, Open), Some(B));
+    assert_eq!(chosen(&world, Data), Some(B));
+    assert_eq!(record(&world), Some((B, FlowPhase::Open as u16)));
+    assert_eq!(told(&world), []);
+    assert_eq!(world.tracked(Tracking::Untold), 0);
 }
 
 /// Idle time-outs are seconds: a record's age may be wrong by much less.

@@ -23,6 +23,10 @@ pub(crate) struct Memory {
     pub(crate) room: usize,
     /// Whether nothing can be recorded at all, not even in place of what is there.
     pub(crate) sealed: bool,
+    /// The flows that were told.
+    pub(crate) told: RefCell<Vec<(FlowKey, Flow)>>,
+    /// How many flows there is room to tell, if anybody listens.
+    pub(crate) listener: Option<usize>,
     /// How many flows of each [`RecordKind`] may still be recorded.
     pub(crate) budget: [Cell<u32>; 2],
     pub(crate) now_ms: u32,
@@ -46,6 +50,8 @@ impl Default for Memory {
             flows: RefCell::default(),
             room: usize::MAX,
             sealed: false,
+            told: RefCell::default(),
+            listener: Some(usize::MAX),
             budget: [Cell::new(u32::MAX), Cell::new(u32::MAX)],
             now_ms: 1_000_000,
             ingress: 0,
@@ -103,6 +109,18 @@ impl Tables for Memory {
         let fits = !self.sealed && (flows.contains_key(key) || flows.len() < self.room);
         if fits {
             flows.insert(*key, flow);
+        }
+        fits
+    }
+
+    fn tell(&self, key: &FlowKey, flow: Flow) -> bool {
+        let Some(room) = self.listener else {
+            return true;
+        };
+        let mut told = self.told.borrow_mut();
+        let fits = told.len() < room;
+        if fits {
+            told.push((*key, flow));
         }
         fits
     }

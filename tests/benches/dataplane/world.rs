@@ -117,6 +117,7 @@ impl World {
             limits,
             log_verdicts: false,
             fenced: false,
+            tells_flows: false,
         };
         let mut object = dataplane::load(&pins, &options)?;
         program(&mut object, "nop")?.load()?;

@@ -27,6 +27,8 @@ pub(crate) struct Case {
     /// Whether as many flows were recorded in a second as may be.
     pub(crate) budget: Budget,
     pub(crate) lease: Lease,
+    /// Whether somebody is to be told of flows.
+    pub(crate) listens: bool,
     /// The interface that the frame comes in by.
     pub(crate) ingress: u32,
     pub(crate) frame: Vec<u8>,
@@ -133,12 +135,14 @@ fn framed(name: &'static str, frame: Vec<u8>) -> Case {
         table_is_full: false,
         budget: Budget::Left,
         lease: Lease::NotNeeded,
+        listens: true,
         ingress: CLIENTS,
         expected: Outcome {
             reason: Reason::NotOurs,
             action: Xdp::Pass,
             frame: frame.clone(),
             flow: None,
+            told: Vec::new(),
             tracked: Vec::new(),
             traffic: Vec::new(),
         },
@@ -190,9 +194,18 @@ impl Case {
         self
     }
 
-    /// What is recorded afterwards.
+    /// What is recorded afterwards, and told.
     fn records(mut self, backend: BackendId, phase: FlowPhase) -> Self {
-        self.expected.flow = Some(Recorded::new(backend, phase));
+        let record = Recorded::new(backend, phase);
+        self.expected.flow = Some(record);
+        self.expected.told = vec![(FLOW, record)];
+        self
+    }
+
+    /// Nobody listens, so nothing is told.
+    fn unheard(mut self) -> Self {
+        self.listens = false;
+        self.expected.told.clear();
         self
     }
 
@@ -568,12 +581,7 @@ fn tracked() -> Vec<Case> {
             .known(WEB1, Opening)
             .goes_to_web1(&syn)
             .tracks(&[Hit]),
-        case("dirty: known data", &data)
-            .slot(DIRTY)
-            .known(WEB2, Opening)
-            .goes_to_web2(&data)
-            .records(WEB2, Open)
-            .tracks(&[Hit]),
+        told(),
         case("dirty: a known end", &end)
             .slot(DIRTY)
             .known(WEB1, Open)
@@ -669,6 +677,19 @@ fn tracked() -> Vec<Case> {
         .goes_to_web2(&syn)
         .records(WEB2, Opening)
         .tracks(new),
+        case("dirty: a SYN that nobody wants to hear of", &syn)
+            .slot(DIRTY)
+            .goes_to_web2(&syn)
+            .records(WEB2, Opening)
+            .unheard()
+            .tracks(new),
+        case("dirty: known data that nobody wants to hear of", &data)
+            .slot(DIRTY)
+            .known(WEB2, Opening)
+            .goes_to_web2(&data)
+            .records(WEB2, Open)
+            .unheard()
+            .tracks(&[Hit]),
         case("settled: a SYN goes to the owner", &syn)
             .slot(SETTLED)
             .goes_to_web2(&syn)
@@ -948,6 +969,17 @@ fn dropped() -> Vec<Case> {
         case("may go no further", &Packet { ttl: 1, ..syn() }).is(Reason::TtlExceeded, Xdp::Drop),
         case("should not be here", &Packet { ttl: 0, ..syn() }).is(Reason::TtlExceeded, Xdp::Drop),
     ]
+}
+
+/// A packet that is told of, every time.
+pub(crate) fn told() -> Case {
+    let data = data();
+    case("dirty: known data", &data)
+        .slot(DIRTY)
+        .known(WEB2, Opening)
+        .goes_to_web2(&data)
+        .records(WEB2, Open)
+        .tracks(&[Hit])
 }
 
 /// ARP for the service's address, fenced.

@@ -17,15 +17,14 @@ pub(crate) fn run(case: &Case, frame: &[u8]) -> Outcome {
     let tables = tables(case);
     let mut frame = frame.to_vec();
     let verdict = process(frame.as_mut_slice(), &tables);
-    let flow = tables.flows.borrow().get(&FLOW).map(|flow| Recorded {
-        backend: flow.backend,
-        phase: flow.phase,
-    });
+    let flow = tables.flows.borrow().get(&FLOW).copied();
+    let told = tables.told.take().into_iter();
     Outcome {
         reason: verdict.reason,
         action: action(&verdict, case.ingress),
         frame,
-        flow,
+        flow: flow.map(Recorded::from),
+        told: told.map(|(key, flow)| (key, flow.into())).collect(),
         tracked: Outcome::tracked(tables.tracking.iter().map(Cell::get)),
         traffic: tables.traffic.take().into_iter().collect(),
     }
@@ -80,6 +79,9 @@ fn tables(case: &Case) -> Memory {
         Lease::Held => Some(tables.boot_ns + 1),
         Lease::Lapsed => Some(tables.boot_ns),
     };
+    if !case.listens {
+        tables.listener = None;
+    }
     if case.table_is_full {
         tables.room = 0;
     }

@@ -3,24 +3,29 @@
 use crate::cases::{self, Case, Lease};
 use crate::outcome::{Outcome, Recorded, Xdp};
 use crate::world::{self, CLIENT, FLOW, OURSELVES, SERVICE, SLOTS};
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Error, Result, bail, ensure};
 use aya::Ebpf;
-use aya::maps::{HashMap, Map, MapData, MapError, PerCpuArray, PerCpuValues};
+use aya::maps::{HashMap, Map, MapData, MapError, PerCpuArray, PerCpuValues, RingBuf};
 use aya::programs::Xdp as XdpProgram;
 use kit::netns::ip_batch;
 use lb_control::config::Limits;
-use lb_control::dataplane::{Dataplane, Kernel, Options, Pins, boot_ns, load, test_run};
-use lb_ebpf::abi::{Budget, Flow, FlowKey, ServiceKey, Slot, Traffic};
+use lb_control::dataplane::{
+    Dataplane, Kernel, NewFlows, Options, Pins, TestRun, boot_ns, load, test_run,
+};
+use lb_ebpf::abi::{Budget, Flow, FlowKey, NewFlow, ServiceKey, Slot, Tracking, Traffic, capacity};
 use lb_ebpf::reason::Reason;
 use lb_ebpf::tables::RecordKind;
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
+use std::future::{Future, poll_fn};
 use std::net::Ipv4Addr;
 use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
+use std::pin::{Pin, pin};
+use std::task::Poll;
 
 /// Small, so that the flow table can be filled and the budget spent.
-const LIMITS: Limits = Limits {
+pub(crate) const LIMITS: Limits = Limits {
     services: 2,
     backends: 64,
     flows: 16,
@@ -32,11 +37,16 @@ pub(crate) struct Rig {
     object: Ebpf,
     /// The program as it is with leases in force.
     fenced: Ebpf,
+    /// The program as it is when nobody wants to hear of flows.
+    silent: Ebpf,
+    pins: Pins,
     maps: Kernel,
     /// `FLOWS`, to write records to.
     flows: HashMap<MapData, [u8; 8], [u8; 8]>,
     /// `BUDGETS`, to spend them.
     budgets: PerCpuArray<MapData, [u8; 8]>,
+    /// `NEW_FLOWS`, to read.
+    told: RingBuf<MapData>,
     /// What every slot is now.
     slots: Vec<Slot>,
 }
@@ -51,25 +61,31 @@ impl Rig {
         network().context("failed to make a network to route in")?;
         let pins = Pins::new(&file_system().context("failed to make a BPF file system")?);
 
-        let options = |fenced| Options {
+        let options = |fenced, tells_flows| Options {
             limits: LIMITS,
             log_verdicts: false,
             fenced,
+            tells_flows,
         };
-        let (object, fenced) = (load(&pins, &options(false))?, load(&pins, &options(true))?);
+        let object = load(&pins, &options(false, true))?;
+        let fenced = load(&pins, &options(true, true))?;
+        let silent = load(&pins, &options(false, false))?;
         let mut maps = Kernel::open(&pins)?;
         maps.set_service(&world::service_key(), Some(&SERVICE))?;
         for (id, backend, key, reverse) in world::backends() {
             maps.set_backend(id, Some(&backend))?;
             maps.set_reverse(&key, Some(&reverse))?;
         }
-        let map = |name| MapData::from_pin(pins.map(name)).and_then(Map::from_map_data);
+        let map = |name| open(&pins, name);
         Ok(Self {
             object,
             fenced,
+            silent,
             maps,
             flows: HashMap::try_from(map("FLOWS")?)?,
             budgets: PerCpuArray::try_from(map("BUDGETS")?)?,
+            told: RingBuf::try_from(map("NEW_FLOWS")?)?,
+            pins,
             slots: vec![Slot::EMPTY; SLOTS as usize],
         })
     }
@@ -109,15 +125,83 @@ impl Rig {
         Ok(())
     }
 
+    /// Nobody reads what is told, until there is no room for more: then it is not told, and counted.
+    /// `case` is told of every time.
+    pub(crate) fn too_much_to_tell(&mut self, case: &Case) -> Result<()> {
+        // Each takes a header of 8 bytes in the buffer, and the last byte is never used.
+        let room = (capacity::NEW_FLOWS - 1) / (8 + size_of::<NewFlow>());
+        self.tell(case, room)?;
+        self.prepare(case)?;
+        let (before, program) = (self.maps.tracking()?, self.test_run(case, &case.frame)?);
+        let tracked = Outcome::tracked(grown(&before, &self.maps.tracking()?));
+        ensure!(tracked == [Tracking::Hit, Tracking::Untold], "{tracked:?}");
+        ensure!(
+            program.frame == case.expected.frame,
+            "the packet did not go on"
+        );
+        ensure!(self.recorded(&FLOW)? == case.expected.flow, "not recorded");
+        ensure!(self.told().len() == room, "not everything before was told");
+        // And now there is room again.
+        let found = self.run(case, &case.frame)?;
+        found.must_be(&case.expected).map_err(Error::msg)
+    }
+
+    /// A reader waits until something is told, is woken, and gets all of it, batch by batch. `case`
+    /// is told of every time.
+    pub(crate) fn told_to_a_reader(&mut self, case: &Case) -> Result<()> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_io()
+            .build()?;
+        let result = runtime.block_on(self.read_what_is_told(case));
+        // It moved on without our own reader.
+        self.told = RingBuf::try_from(open(&self.pins, "NEW_FLOWS")?)?;
+        result
+    }
+
+    async fn read_what_is_told(&mut self, case: &Case) -> Result<()> {
+        const MOST: usize = 4_096;
+        self.tell(case, 3)?;
+        let mut reader = NewFlows::open(&self.pins)?;
+        let mut told = Vec::new();
+        reader.next_batch(&mut told).await?;
+        ensure!(told.len() == 3, "what was told before: {told:?}");
+        for batch in [1, 2, MOST, MOST + 1, 2 * MOST + 5, 1] {
+            told.clear();
+            {
+                let mut next = pin!(reader.next_batch(&mut told));
+                ensure!(is_pending(next.as_mut()).await, "nothing was told");
+                self.tell(case, batch)?;
+                next.await?;
+            }
+            while told.len() < batch {
+                ensure!(told.len() % MOST == 0, "not all at once: {}", told.len());
+                reader.next_batch(&mut told).await?;
+            }
+            for (key, flow) in &told {
+                let idle = flow.idle_ms(now_ms()?);
+                let found = (*key, Recorded::from(*flow));
+                ensure!(case.expected.told == [found], "{found:?}");
+                ensure!(idle < 60_000, "seen {idle} ms ago");
+            }
+            ensure!(told.len() == batch, "{} instead of {batch}", told.len());
+        }
+        Ok(())
+    }
+
+    /// Runs a case that is told of so many times.
+    fn tell(&mut self, case: &Case, times: usize) -> Result<()> {
+        self.prepare(case)?;
+        let known = case.flow.context("nothing is known")?;
+        for _ in 0..times {
+            self.record(FLOW, known)?;
+            self.test_run(case, &case.frame)?;
+        }
+        Ok(())
+    }
+
     fn run_once(&mut self, case: &Case, frame: &[u8]) -> Result<Outcome> {
         let (reasons, tracking) = (self.maps.reasons()?, self.maps.tracking()?);
-        let object = match case.lease {
-            Lease::NotNeeded => &self.object,
-            Lease::Held | Lease::Lapsed => &self.fenced,
-        };
-        let program = object.program("headgate").context("no program")?;
-        let program: &XdpProgram = program.try_into()?;
-        let run = test_run(program.fd()?.as_fd(), frame, case.ingress)?;
+        let run = self.test_run(case, frame)?;
         let reasons = grown(&reasons, &self.maps.reasons()?);
         let tracking = grown(&tracking, &self.maps.tracking()?);
 
@@ -142,9 +226,33 @@ impl Rig {
             action: action.with_context(|| format!("returned {}", run.action))?,
             frame: run.frame,
             flow: self.recorded(&FLOW)?,
+            told: self.told(),
             tracked: Outcome::tracked(tracking),
             traffic,
         })
+    }
+
+    /// Runs the program that `case` wants once, whatever the maps hold.
+    fn test_run(&self, case: &Case, frame: &[u8]) -> Result<TestRun> {
+        let object = match (case.lease, case.listens) {
+            (Lease::NotNeeded, true) => &self.object,
+            (Lease::NotNeeded, false) => &self.silent,
+            (Lease::Held | Lease::Lapsed, true) => &self.fenced,
+            (Lease::Held | Lease::Lapsed, false) => bail!("there is no such program"),
+        };
+        let program = object.program("headgate").context("no program")?;
+        let program: &XdpProgram = program.try_into()?;
+        Ok(test_run(program.fd()?.as_fd(), frame, case.ingress)?)
+    }
+
+    /// Takes what was told.
+    fn told(&mut self) -> Vec<(FlowKey, Recorded)> {
+        let mut told = Vec::new();
+        while let Some(record) = self.told.next() {
+            let NewFlow { key, flow } = bytemuck::pod_read_unaligned(&record);
+            told.push((key, flow.into()));
+        }
+        told
     }
 
     fn prepare(&mut self, case: &Case) -> Result<()> {
@@ -168,10 +276,7 @@ impl Rig {
             Lease::Held => boot_ns() + 60_000_000_000,
             Lease::Lapsed => boot_ns(),
         })?;
-        let flows: Vec<_> = self.flows.keys().collect::<Result<_, _>>()?;
-        for key in flows {
-            self.flows.remove(&key)?;
-        }
+        self.without_flows()?;
         if let Some(flow) = case.flow {
             self.record(FLOW, flow)?;
         }
@@ -190,6 +295,15 @@ impl Rig {
             }
         }
         Ok(())
+    }
+
+    /// The tables, with no flow recorded.
+    pub(crate) fn without_flows(&mut self) -> Result<&mut Kernel> {
+        let flows: Vec<_> = self.flows.keys().collect::<Result<_, _>>()?;
+        for key in flows {
+            self.flows.remove(&key)?;
+        }
+        Ok(&mut self.maps)
     }
 
     /// Leaves of the budgets of `second` just enough for one record of each kind, or nothing, there or
@@ -214,10 +328,7 @@ impl Rig {
         match self.flows.get(&bytemuck::cast(*key), 0) {
             Ok(bytes) => {
                 let flow: Flow = bytemuck::cast(bytes);
-                Ok(Some(Recorded {
-                    backend: flow.backend,
-                    phase: flow.phase,
-                }))
+                Ok(Some(flow.into()))
             }
             Err(MapError::KeyNotFound) => Ok(None),
             Err(error) => Err(error.into()),
@@ -233,6 +344,15 @@ impl Rig {
         let (key, flow): ([u8; 8], [u8; 8]) = (bytemuck::cast(key), bytemuck::cast(flow));
         Ok(self.flows.insert(key, flow, 0)?)
     }
+}
+
+/// Whether a future has to wait.
+async fn is_pending<F: Future>(mut future: Pin<&mut F>) -> bool {
+    poll_fn(|context| Poll::Ready(future.as_mut().poll(context).is_pending())).await
+}
+
+fn open(pins: &Pins, name: &str) -> Result<Map, MapError> {
+    MapData::from_pin(pins.map(name)).and_then(Map::from_map_data)
 }
 
 /// The program's clock.

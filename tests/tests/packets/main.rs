@@ -6,6 +6,7 @@
 
 mod cases;
 mod flood;
+mod flows;
 mod host;
 mod kernel;
 mod outcome;
@@ -21,6 +22,7 @@ mod packet;
 use cases::Case;
 use kernel::Rig;
 use kit::random::Random;
+use lb_control::dataplane::{Kernel, Memory};
 use lb_ebpf::reason::Reason;
 use libtest_mimic::{Arguments, Failed, Trial};
 use std::collections::BTreeMap;
@@ -32,6 +34,9 @@ const SHORTEST_RUN: usize = 14;
 
 /// Frames of a flood.
 const FLOOD: usize = 10_000;
+
+/// A test of the tables with flows that userspace enters.
+type EnteredFlows<D> = fn(&mut D) -> Result<(), String>;
 
 /// The loaded program, or why there is none.
 type SharedRig = Arc<Result<Mutex<Rig>, String>>;
@@ -67,6 +72,34 @@ fn main() -> ExitCode {
         &rig,
         |rig| Ok(rig.services_come_and_go(&cases::asked_while_fenced())?),
     ));
+    privileged.push(with_rig(
+        "a full buffer of new flows".to_owned(),
+        &rig,
+        |rig| Ok(rig.too_much_to_tell(&cases::told())?),
+    ));
+    privileged.push(with_rig(
+        "new flows are told to a reader".to_owned(),
+        &rig,
+        |rig| Ok(rig.told_to_a_reader(&cases::told())?),
+    ));
+    let entered: [(&str, EnteredFlows<Kernel>, EnteredFlows<Memory>); 2] = [
+        ("flows come and go", flows::come_and_go, flows::come_and_go),
+        (
+            "flows are too many",
+            flows::are_too_many,
+            flows::are_too_many,
+        ),
+    ];
+    for (name, in_kernel, on_host) in entered {
+        trials.push(Trial::test(format!("host: {name}"), move || {
+            let mut memory = Memory::default();
+            memory.room = Some(flows::ROOM);
+            Ok(on_host(&mut memory)?)
+        }));
+        privileged.push(with_rig(format!("kernel: {name}"), &rig, move |rig| {
+            Ok(in_kernel(rig.without_flows()?)?)
+        }));
+    }
     for seed in 1..=4 {
         privileged.push(flooded(seed, &cases, &rig));
     }

@@ -1,6 +1,6 @@
 //! What became of a packet.
 
-use lb_ebpf::abi::{BackendId, FlowPhase, Tracking, Traffic};
+use lb_ebpf::abi::{BackendId, Flow, FlowKey, FlowPhase, Tracking, Traffic};
 use lb_ebpf::reason::Reason;
 use std::fmt;
 
@@ -38,6 +38,15 @@ impl Recorded {
     }
 }
 
+impl From<Flow> for Recorded {
+    fn from(flow: Flow) -> Self {
+        Self {
+            backend: flow.backend,
+            phase: flow.phase,
+        }
+    }
+}
+
 /// The verdict, the frame as it was left, the record of its flow, and what was counted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Outcome {
@@ -45,6 +54,8 @@ pub(crate) struct Outcome {
     pub(crate) action: Xdp,
     pub(crate) frame: Vec<u8>,
     pub(crate) flow: Option<Recorded>,
+    /// The flows that were told.
+    pub(crate) told: Vec<(FlowKey, Recorded)>,
     /// What was done with the flow table, in the order of `Tracking::ALL`.
     pub(crate) tracked: Vec<Tracking>,
     /// The backends that counted something.
@@ -74,7 +85,8 @@ impl Outcome {
 impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:?}, {:?}, {:?}, ", self.reason, self.action, self.flow)?;
-        write!(f, "{:?}, {:?},", self.tracked, self.traffic)?;
+        write!(f, "{:?}, {:?}, ", self.told, self.tracked)?;
+        write!(f, "{:?},", self.traffic)?;
         for (offset, byte) in self.frame.iter().enumerate() {
             // Ethernet, IPv4, the rest.
             let separator = if matches!(offset, 14 | 34) { "  " } else { " " };

@@ -152,9 +152,9 @@ impl Control {
         let idle_ms = self.config.idle_timeout.as_millis() as u32;
         let times = (now_ms, idle_ms);
         let swept = sweep(&self.tables, &flows, &self.dirty, &configured, times);
-        for key in &swept.expired {
-            plane.remove_flow(key).expect("memory does not fail");
-        }
+        plane
+            .remove_flows(&swept.expired)
+            .expect("memory does not fail");
         self.apply(plane, swept.tables);
     }
 

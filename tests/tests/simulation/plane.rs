@@ -7,6 +7,7 @@ use lb_ebpf::abi::{
     Traffic,
 };
 use lb_ebpf::reason::Reason;
+use lb_ebpf::tables::Tables as _;
 use std::cell::Cell;
 use std::collections::BTreeMap;
 
@@ -76,8 +77,19 @@ impl Dataplane for Plane {
         Ok(flows.iter().map(|(key, flow)| (*key, *flow)).collect())
     }
 
-    fn remove_flow(&mut self, key: &FlowKey) -> Result<(), Error> {
-        self.memory.flows.get_mut().remove(key);
+    fn set_flows(&mut self, flows: &[(FlowKey, Flow)]) -> Result<(), Error> {
+        let fits = |(key, flow): &&(FlowKey, Flow)| self.memory.record(key, *flow);
+        match flows.len() - flows.iter().filter(fits).count() {
+            0 => Ok(()),
+            refused => Err(Error::no_room(refused, flows.len())),
+        }
+    }
+
+    fn remove_flows(&mut self, keys: &[FlowKey]) -> Result<(), Error> {
+        let flows = self.memory.flows.get_mut();
+        for key in keys {
+            flows.remove(key);
+        }
         Ok(())
     }
 

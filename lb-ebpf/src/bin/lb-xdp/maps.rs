@@ -7,12 +7,12 @@ use aya_ebpf::bindings::{
     BPF_F_MMAPABLE, BPF_FIB_LKUP_RET_FRAG_NEEDED, BPF_FIB_LKUP_RET_NO_NEIGH,
     BPF_FIB_LKUP_RET_SUCCESS, bpf_fib_lookup as FibLookup, xdp_md,
 };
-use aya_ebpf::btf_maps::{Array, HashMap, PerCpuArray};
+use aya_ebpf::btf_maps::{Array, HashMap, PerCpuArray, RingBuf};
 use aya_ebpf::helpers::{bpf_fib_lookup, bpf_ktime_get_boot_ns, bpf_ktime_get_coarse_ns};
 use aya_ebpf::macros::btf_map;
 use lb_ebpf::abi::{
-    Addr4, Backend, BackendId, Budget, Flow, FlowKey, IsVip, LeaseUntil, Mac, Reverse, ReverseKey,
-    Service, ServiceKey, Slot, Tracking, Traffic, capacity, slot_pairs,
+    Addr4, Backend, BackendId, Budget, Flow, FlowKey, IsVip, LeaseUntil, Mac, NewFlow, Reverse,
+    ReverseKey, Service, ServiceKey, Slot, Tracking, Traffic, capacity, slot_pairs,
 };
 use lb_ebpf::reason::Reason;
 use lb_ebpf::tables::{RecordKind, Route, Tables};
@@ -32,6 +32,8 @@ static SLOTS: Array<
 > = Array::new();
 #[btf_map]
 static FLOWS: HashMap<FlowKey, Flow, { capacity::FLOWS }> = HashMap::new();
+#[btf_map]
+static NEW_FLOWS: RingBuf<NewFlow, { capacity::NEW_FLOWS }> = RingBuf::new();
 #[btf_map]
 static BACKEND_TRAFFIC: PerCpuArray<Traffic, { capacity::BACKENDS }> = PerCpuArray::new();
 /// Read and written by userspace only; here so that it is created and pinned with the others.
@@ -55,6 +57,10 @@ static VIPS: HashMap<Addr4, IsVip, { capacity::SERVICES }> = HashMap::new();
 /// verifier removes what asks for the lease.
 #[unsafe(no_mangle)]
 static LEASES: Global<u8> = Global::new(0);
+
+/// Whether somebody reads `NEW_FLOWS`. Set at load: while it is 0, the verifier removes what tells.
+#[unsafe(no_mangle)]
+static TELLS_FLOWS: Global<u8> = Global::new(0);
 
 /// How many flows of each kind one CPU may record in a second. Set at load.
 #[unsafe(no_mangle)]
@@ -160,6 +166,13 @@ impl Tables for Maps {
     #[inline(always)]
     fn record(&self, key: &FlowKey, flow: Flow) -> bool {
         FLOWS.insert(key, flow, 0).is_ok()
+    }
+
+    #[inline(always)]
+    fn tell(&self, key: &FlowKey, flow: Flow) -> bool {
+        // Without flags, the reader is woken only if it has read all there was: a reader that is
+        // busy costs no interrupts.
+        TELLS_FLOWS.load() == 0 || NEW_FLOWS.output(NewFlow { key: *key, flow }, 0).is_ok()
     }
 
     #[inline(always)]
