@@ -1,176 +1,34 @@
-//! Serves the API on a Unix socket.
-//!
-//! One request per connection, and every step has a deadline: who stalls is cut off, and holds no
-//! more than a place among the connections until then.
+//! Answers what is asked over the API.
 
+use super::connections::{self, Answer};
+use super::listener::Listener;
 use super::route::Route;
 use super::types::{Backend, Changed, Problem, Status, Version};
 use crate::config::{Change, Refusal, change};
 use crate::daemon::Handle;
-use anyhow::{Context, Result, bail};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use hyper::header::{ALLOW, CONTENT_TYPE, ETAG, IF_MATCH};
 use hyper::{HeaderMap, Method, Request, Response, StatusCode};
-use hyper_util::rt::{TokioIo, TokioTimer};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use std::convert::Infallible;
-use std::fs::{self, DirBuilder, Permissions};
 use std::future::Future;
-use std::io::ErrorKind;
-use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt};
-use std::path::{Path, PathBuf};
-use std::pin::pin;
-use std::sync::Arc;
 use std::time::Duration;
-use tokio::net::{UnixListener, UnixSocket, UnixStream};
-use tokio::sync::Semaphore;
-use tokio::task::JoinSet;
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 
-const CONNECTIONS: usize = 256;
 const BODY_MAX: usize = 64 * 1024;
-const HEADER_TIMEOUT: Duration = Duration::from_secs(1);
 const BODY_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long the daemon may take for an answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
-/// A connection, from beginning to end. Longer than all of the above together.
-const CONNECTION_TIMEOUT: Duration = Duration::from_secs(35);
-/// What those that are being served get when the daemon stops.
-const FAREWELL: Duration = Duration::from_secs(2);
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-
-/// A socket that is listened on. Its file goes with it.
-#[derive(Debug)]
-pub struct Listener {
-    listener: UnixListener,
-    path: PathBuf,
-    inode: u64,
-}
-
-impl Drop for Listener {
-    fn drop(&mut self) {
-        // Unless somebody has put another in its place.
-        if fs::metadata(&self.path).is_ok_and(|metadata| metadata.ino() == self.inode) {
-            let _ = fs::remove_file(&self.path);
-        }
-    }
-}
 
 /// Serves the API until `shutdown`.
 pub async fn serve(listener: Listener, handle: Handle, shutdown: impl Future<Output = ()>) {
-    let mut connections = JoinSet::new();
-    let mut shutdown = pin!(shutdown);
-    let places = Arc::new(Semaphore::new(CONNECTIONS));
-    loop {
-        let accepted = async {
-            let place = Arc::clone(&places).acquire_owned().await;
-            (listener.listener.accept().await, place)
-        };
-        let (accepted, place) = tokio::select! {
-            () = &mut shutdown => break,
-            accepted = accepted => accepted,
-        };
-        while connections.try_join_next().is_some() {}
-        match accepted {
-            Ok((stream, _)) => {
-                let handle = handle.clone();
-                connections.spawn(async move {
-                    let _place = place;
-                    serve_connection(stream, handle).await;
-                });
-            }
-            Err(error) => {
-                // Out of file descriptors, most likely: others may give some back.
-                tracing::warn!(%error, "failed to accept a connection to the API");
-                sleep(ACCEPT_PAUSE).await;
-            }
-        }
-    }
-    drop(listener);
-    let _ = timeout(FAREWELL, async {
-        while connections.join_next().await.is_some() {}
-    })
-    .await;
-}
-
-/// Listens at `path`, such that nobody but the owner can ever connect.
-///
-/// # Errors
-///
-/// If the socket cannot be made, above all if another daemon answers there.
-pub fn bind(path: &Path) -> Result<Listener> {
-    let listener = listen(path).with_context(|| format!("cannot serve the API at {path:?}"))?;
-    let inode = fs::metadata(path)
-        .with_context(|| format!("failed to look at {}", path.display()))?
-        .ino();
-    Ok(Listener {
-        listener,
-        path: path.to_owned(),
-        inode,
-    })
-}
-
-fn listen(path: &Path) -> Result<UnixListener> {
-    if let Some(parent) = path.parent() {
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o755)
-            .create(parent)
-            .with_context(|| format!("failed to make {}", parent.display()))?;
-    }
-    remove_stale(path)?;
-    let socket = UnixSocket::new_stream().context("failed to make a socket")?;
-    socket
-        .bind(path)
-        .with_context(|| format!("failed to bind to {}", path.display()))?;
-    // Nobody can connect before listen().
-    fs::set_permissions(path, Permissions::from_mode(0o600))
-        .with_context(|| format!("failed to set the mode of {}", path.display()))?;
-    socket
-        .listen(1024)
-        .with_context(|| format!("failed to listen on {}", path.display()))
-}
-
-fn remove_stale(path: &Path) -> Result<()> {
-    match fs::symlink_metadata(path) {
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
-        Err(error) => {
-            return Err(error).with_context(|| format!("failed to look at {}", path.display()));
-        }
-        Ok(metadata) if !metadata.file_type().is_socket() => bail!(
-            "{} is there and is not a socket: move it away, or configure another path",
-            path.display()
-        ),
-        Ok(_) => {}
-    }
-    match std::os::unix::net::UnixStream::connect(path) {
-        Err(error) if error.kind() == ErrorKind::ConnectionRefused => fs::remove_file(path)
-            .with_context(|| format!("failed to remove the stale socket {}", path.display())),
-        Err(error) => {
-            Err(error).with_context(|| format!("cannot tell whether {} is in use", path.display()))
-        }
-        Ok(_) => bail!("another lbd answers at {}: stop it first", path.display()),
-    }
-}
-
-async fn serve_connection(stream: UnixStream, handle: Handle) {
-    let service = hyper::service::service_fn(|request| {
+    let respond = move |request| {
         let handle = handle.clone();
-        async move { Ok::<_, Infallible>(respond(request, &handle).await) }
-    });
-    let connection = hyper::server::conn::http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEADER_TIMEOUT)
-        .keep_alive(false)
-        .serve_connection(TokioIo::new(stream), service);
-    match timeout(CONNECTION_TIMEOUT, connection).await {
-        Ok(Ok(())) => {}
-        Ok(Err(error)) => tracing::debug!(%error, "a connection to the API failed"),
-        Err(_) => tracing::debug!("a connection to the API stalled"),
-    }
+        async move { respond(request, &handle).await }
+    };
+    connections::serve(listener, "the API", respond, shutdown).await;
 }
 
 /// An answer that is not what was asked for.
@@ -202,8 +60,6 @@ impl From<Refusal> for Fault {
         Self::new(status, refusal.to_string())
     }
 }
-
-type Answer = Response<Full<Bytes>>;
 
 async fn respond(request: Request<Incoming>, handle: &Handle) -> Answer {
     match answer(request, handle).await {

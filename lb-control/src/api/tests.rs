@@ -1,7 +1,8 @@
 //! The server, asked by the client and by those who mean no good.
 
 use super::client::{Client, ClientError};
-use super::server::{bind, serve};
+use super::listener::bind;
+use super::server::serve;
 use super::types::*;
 use crate::config::{Change, Refusal};
 use crate::daemon::{Handle, Request};

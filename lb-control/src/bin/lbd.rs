@@ -2,7 +2,7 @@
 
 use anyhow::{Context as _, ensure};
 use clap::{Parser, Subcommand};
-use lb_control::api::server;
+use lb_control::api::{listener, server};
 use lb_control::config::{self, Config, Ha, HeartbeatLinks, Heartbeats};
 use lb_control::daemon::{Daemon, Handle, HostState, Inputs, Peer, Watchers};
 use lb_control::dataplane::{self, Attacher, Kernel, Lease, Options, Pins};
@@ -191,7 +191,7 @@ async fn run(file: &Path, log_verdicts: bool) -> anyhow::Result<()> {
 
     let kernel = Kernel::open(&pins)?;
     let socket = config.socket.clone();
-    let listener = server::bind(&socket)?;
+    let listener = listener::bind(&socket)?;
     let mut daemon = Daemon::start(config, kernel, watchers, secret)?;
     daemon.look_at_host();
 
