@@ -6,6 +6,7 @@ use super::route::Route;
 use super::types::{Backend, Changed, Problem, Status, Version};
 use crate::config::{Change, Refusal, change};
 use crate::daemon::Handle;
+use crate::observe::{events, exposition, metrics};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::body::Incoming;
@@ -15,6 +16,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::future::Future;
 use std::time::Duration;
+use tokio::sync::watch;
 use tokio::time::timeout;
 
 const BODY_MAX: usize = 64 * 1024;
@@ -22,11 +24,29 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long the daemon may take for an answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
 
+/// How long those who wait for events do so before they hear that there are none.
+const EVENTS_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What the API tells of.
+#[derive(Clone, Debug)]
+pub struct Sources {
+    /// The daemon.
+    pub daemon: Handle,
+    /// What happened.
+    pub events: events::Events,
+}
+
 /// Serves the API until `shutdown`.
-pub async fn serve(listener: Listener, handle: Handle, shutdown: impl Future<Output = ()>) {
+pub async fn serve(listener: Listener, sources: Sources, shutdown: impl Future<Output = ()>) {
+    let (closing, closed) = watch::channel(());
+    let shutdown = async move {
+        shutdown.await;
+        // Nobody is to wait any longer for what happens next.
+        drop(closing);
+    };
     let respond = move |request| {
-        let handle = handle.clone();
-        async move { respond(request, &handle).await }
+        let (sources, closed) = (sources.clone(), closed.clone());
+        async move { respond(request, &sources, closed).await }
     };
     connections::serve(listener, "the API", respond, shutdown).await;
 }
@@ -61,8 +81,12 @@ impl From<Refusal> for Fault {
     }
 }
 
-async fn respond(request: Request<Incoming>, handle: &Handle) -> Answer {
-    match answer(request, handle).await {
+async fn respond(
+    request: Request<Incoming>,
+    sources: &Sources,
+    closed: watch::Receiver<()>,
+) -> Answer {
+    match answer(request, sources, closed).await {
         Ok(answer) => answer,
         Err(fault) => problem(&fault),
     }
@@ -109,7 +133,12 @@ fn json<T: Serialize>(status: StatusCode, value: &T, revision: Option<u64>) -> A
     response
 }
 
-async fn answer(request: Request<Incoming>, handle: &Handle) -> Result<Answer, Fault> {
+async fn answer(
+    request: Request<Incoming>,
+    sources: &Sources,
+    closed: watch::Receiver<()>,
+) -> Result<Answer, Fault> {
+    let handle = &sources.daemon;
     let (head, body) = request.into_parts();
     let path = head.uri.path();
     let route = Route::of(path)
@@ -122,6 +151,10 @@ async fn answer(request: Request<Incoming>, handle: &Handle) -> Result<Answer, F
                 format!("{path} has {}, not {}", route.allow(), head.method),
             )
         });
+    }
+    if route == Route::Events {
+        let wanted = WantedEvents::of(head.uri.query())?;
+        return Ok(events(wanted, &sources.events, closed).await);
     }
     let force = force(route, &head.method, head.uri.query())?;
     let change = match (route, head.method.as_str()) {
@@ -157,13 +190,16 @@ async fn look(route: Route<'_>, handle: &Handle) -> Result<Answer, Fault> {
             let stats = in_time(handle.stats()).await??;
             return Ok(json(StatusCode::OK, &stats, None));
         }
+        Route::Metrics => return self::metrics(handle).await,
         _ => {}
     }
     let status = in_time(handle.status()).await??;
     let revision = Some(status.revision);
     let ok = StatusCode::OK;
     Ok(match route {
-        Route::Version | Route::Stats | Route::Status => json(ok, &status, revision),
+        Route::Version | Route::Stats | Route::Metrics | Route::Events | Route::Status => {
+            json(ok, &status, revision)
+        }
         Route::Ha => json(ok, &status.ha, revision),
         Route::Changes => json(ok, &status.changes, revision),
         Route::Services => json(ok, &status.services, revision),
@@ -184,6 +220,73 @@ async fn look(route: Route<'_>, handle: &Handle) -> Result<Answer, Fault> {
             json(ok, found, revision)
         }
     })
+}
+
+/// All metrics, as Prometheus reads them.
+async fn metrics(handle: &Handle) -> Result<Answer, Fault> {
+    let text = in_time(metrics::of(handle)).await??;
+    let mut response = Response::new(Full::new(Bytes::from(text)));
+    response.headers_mut().insert(
+        CONTENT_TYPE,
+        hyper::header::HeaderValue::from_static(exposition::CONTENT_TYPE),
+    );
+    Ok(response)
+}
+
+/// Which events are asked for.
+#[derive(Clone, Copy, Debug, Default)]
+struct WantedEvents {
+    after: Option<u64>,
+    since: Option<u64>,
+}
+
+impl WantedEvents {
+    /// Reads `after=N&since=S`.
+    fn of(query: Option<&str>) -> Result<Self, Fault> {
+        let mut wanted = Self::default();
+        for pair in query.unwrap_or("").split('&').filter(|it| !it.is_empty()) {
+            let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+            let place = match key {
+                "after" => &mut wanted.after,
+                "since" => &mut wanted.since,
+                _ => {
+                    return Err(Fault::new(
+                        StatusCode::BAD_REQUEST,
+                        format!("?{key} has no meaning here: events have ?after=N&since=S"),
+                    ));
+                }
+            };
+            *place = Some(value.parse().map_err(|_| {
+                Fault::new(
+                    StatusCode::BAD_REQUEST,
+                    format!("?{key} must be a number from 0, not {value:?}"),
+                )
+            })?);
+        }
+        Ok(wanted)
+    }
+}
+
+async fn events(
+    wanted: WantedEvents,
+    events: &events::Events,
+    mut closed: watch::Receiver<()>,
+) -> Answer {
+    let after = match wanted.since {
+        // It counted another lbd's.
+        Some(since) if since != events.since() => Some(0),
+        _ => wanted.after,
+    };
+    if let Some(after) = after {
+        let _ = timeout(EVENTS_TIMEOUT, async {
+            tokio::select! {
+                () = events.wait_after(after) => {}
+                _ = closed.changed() => {}
+            }
+        })
+        .await;
+    }
+    json(StatusCode::OK, &events.after(after.unwrap_or(0)), None)
 }
 
 fn service<'a>(status: &'a Status, name: &str) -> Result<&'a super::types::Service, Refusal> {
