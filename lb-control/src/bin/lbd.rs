@@ -13,12 +13,14 @@ use lb_control::shell::health::Checker;
 use lb_control::shell::heartbeat::{self, Heartbeat, Link, Settings};
 use lb_control::shell::host;
 use lb_control::shell::next_hop::Resolver;
+use lb_control::shell::service_manager::{self, Notify};
 use lb_control::shell::vrrp::Router;
 use lb_control::state::secret;
 use std::io::IsTerminal as _;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
@@ -147,6 +149,7 @@ async fn run(file: &Path, log_verdicts: bool) -> anyhow::Result<()> {
         .with(log)
         .with(events.layer())
         .init();
+    let notify = Arc::new(Notify::from_env()?);
 
     let config = read_config(file)?;
     ensure!(
@@ -198,7 +201,10 @@ async fn run(file: &Path, log_verdicts: bool) -> anyhow::Result<()> {
         router: router.transpose()?,
         peer,
         host: Box::new({
+            let notify = Arc::clone(&notify);
             move |config, may_attach| {
+                // The daemon's loop does this each second, if it turns.
+                notify.watchdog();
                 let mut state = look(&mut attacher, config, may_attach);
                 state
                     .alarms
@@ -216,13 +222,18 @@ async fn run(file: &Path, log_verdicts: bool) -> anyhow::Result<()> {
     daemon.look_at_host();
 
     let sources = server::Sources {
-        daemon: handle,
-        events,
+        daemon: handle.clone(),
+        events: events.clone(),
     };
     let api = tokio::spawn(server::serve(listener, sources, stopped(stop.clone())));
     tokio::spawn(reload_on_hangup(file.to_owned(), reload_sender));
+    if notify.is_there() {
+        let notify = Arc::clone(&notify);
+        tokio::spawn(async move { service_manager::tell(&notify, &handle, &events).await });
+    }
     tokio::spawn(async move {
         wait_for_signal().await;
+        notify.stopping();
         stop_sender.send_replace(true);
     });
     tracing::info!(socket = %socket.display(), "ready");
