@@ -3,7 +3,8 @@
 //! State flows one way: [`config`] says what is wanted; [`desired`] works out, with the health of
 //! the backends, what the tables should hold; [`reconcile`] finds the steps from what they hold to
 //! that; [`dataplane`] takes them. One task owns all of it: [`daemon`]. [`api`] is how others ask
-//! it. Protocol machines ([`proto`]) know no socket and no clock; [`shell`] gives them both.
+//! it, and [`observe`] how they watch it. Protocol machines ([`proto`]) know no socket and no clock;
+//! [`shell`] gives them both.
 
 pub mod api;
 pub mod cli;
@@ -11,6 +12,7 @@ pub mod config;
 pub mod daemon;
 pub mod dataplane;
 pub mod desired;
+pub mod observe;
 pub mod proto;
 pub mod reconcile;
 pub mod shell;

@@ -82,9 +82,36 @@ impl Client {
     ///
     /// If there is no such thing, or no answer.
     pub async fn get<T: DeserializeOwned>(&self, uri: &str) -> Result<T, ClientError> {
-        let request = Request::get(uri);
-        let patience = self.timeout.min(LOOK_TIMEOUT);
-        self.ask(request.body(Full::default()), patience).await
+        self.look(uri, self.timeout.min(LOOK_TIMEOUT)).await
+    }
+
+    /// Looks at something that may be a while in coming.
+    ///
+    /// # Errors
+    ///
+    /// If there is no such thing, or no answer.
+    pub async fn wait_for<T: DeserializeOwned>(&self, uri: &str) -> Result<T, ClientError> {
+        self.look(uri, self.timeout).await
+    }
+
+    async fn look<T: DeserializeOwned>(
+        &self,
+        uri: &str,
+        patience: Duration,
+    ) -> Result<T, ClientError> {
+        let request = Request::get(uri).body(Full::default());
+        self.read(&self.ask(request, patience).await?)
+    }
+
+    /// Looks at something that is plain text.
+    ///
+    /// # Errors
+    ///
+    /// If there is no such thing, or no answer.
+    pub async fn text(&self, uri: &str) -> Result<String, ClientError> {
+        let request = Request::get(uri).body(Full::default());
+        let body = self.ask(request, self.timeout.min(LOOK_TIMEOUT)).await?;
+        String::from_utf8(body.into()).map_err(|error| self.garbled(error))
     }
 
     /// Changes something. Returns the new revision.
@@ -107,14 +134,19 @@ impl Client {
         if let Some(revision) = if_revision {
             request = request.header(IF_MATCH, format!("\"{revision}\""));
         }
-        self.ask(request.body(Full::from(text)), self.timeout).await
+        let request = request.body(Full::from(text));
+        self.read(&self.ask(request, self.timeout).await?)
     }
 
-    async fn ask<T: DeserializeOwned>(
+    fn read<T: DeserializeOwned>(&self, body: &[u8]) -> Result<T, ClientError> {
+        serde_json::from_slice(body).map_err(|error| self.garbled(error))
+    }
+
+    async fn ask(
         &self,
         request: Result<Request<Full<Bytes>>, hyper::http::Error>,
         patience: Duration,
-    ) -> Result<T, ClientError> {
+    ) -> Result<Bytes, ClientError> {
         let mut request = request.map_err(|error| self.garbled(error))?;
         let host = hyper::header::HeaderValue::from_static("lbd");
         request.headers_mut().insert(HOST, host);
@@ -125,7 +157,7 @@ impl Client {
                 seconds: patience.as_secs(),
             })??;
         if status.is_success() {
-            return serde_json::from_slice(&body).map_err(|error| self.garbled(error));
+            return Ok(body);
         }
         match serde_json::from_slice(&body) {
             Ok(problem) => Err(ClientError::Refused(problem)),

@@ -1,6 +1,8 @@
 //! The API: JSON over HTTP on a Unix socket.
 
 pub mod client;
+pub(crate) mod connections;
+pub mod listener;
 mod route;
 pub mod server;
 pub mod types;

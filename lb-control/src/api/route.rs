@@ -8,6 +8,8 @@ pub(super) enum Route<'a> {
     Version,
     Status,
     Stats,
+    Metrics,
+    Events,
     Ha,
     Changes,
     Services,
@@ -29,6 +31,8 @@ impl<'a> Route<'a> {
             ("version", None, ..) => Self::Version,
             ("status", None, ..) => Self::Status,
             ("stats", None, ..) => Self::Stats,
+            ("metrics", None, ..) => Self::Metrics,
+            ("events", None, ..) => Self::Events,
             ("ha", None, ..) => Self::Ha,
             ("changes", None, ..) => Self::Changes,
             ("services", None, ..) => Self::Services,
@@ -46,7 +50,13 @@ impl<'a> Route<'a> {
     /// The methods it has, as the `Allow` header says them.
     pub(super) const fn allow(self) -> &'static str {
         match self {
-            Self::Version | Self::Status | Self::Stats | Self::Ha | Self::AllBackends => "GET",
+            Self::Version
+            | Self::Status
+            | Self::Stats
+            | Self::Metrics
+            | Self::Events
+            | Self::Ha
+            | Self::AllBackends => "GET",
             Self::Changes => "GET, DELETE",
             Self::Services | Self::Backends(_) => "GET, POST",
             Self::Service(_) | Self::Backend(..) => "GET, PATCH, DELETE",

@@ -1,176 +1,54 @@
-//! Serves the API on a Unix socket.
-//!
-//! One request per connection, and every step has a deadline: who stalls is cut off, and holds no
-//! more than a place among the connections until then.
+//! Answers what is asked over the API.
 
+use super::connections::{self, Answer};
+use super::listener::Listener;
 use super::route::Route;
 use super::types::{Backend, Changed, Problem, Status, Version};
 use crate::config::{Change, Refusal, change};
 use crate::daemon::Handle;
-use anyhow::{Context, Result, bail};
+use crate::observe::{events, exposition, metrics};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use hyper::header::{ALLOW, CONTENT_TYPE, ETAG, IF_MATCH};
 use hyper::{HeaderMap, Method, Request, Response, StatusCode};
-use hyper_util::rt::{TokioIo, TokioTimer};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use std::convert::Infallible;
-use std::fs::{self, DirBuilder, Permissions};
 use std::future::Future;
-use std::io::ErrorKind;
-use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt};
-use std::path::{Path, PathBuf};
-use std::pin::pin;
-use std::sync::Arc;
 use std::time::Duration;
-use tokio::net::{UnixListener, UnixSocket, UnixStream};
-use tokio::sync::Semaphore;
-use tokio::task::JoinSet;
-use tokio::time::{sleep, timeout};
+use tokio::sync::watch;
+use tokio::time::timeout;
 
-const CONNECTIONS: usize = 256;
 const BODY_MAX: usize = 64 * 1024;
-const HEADER_TIMEOUT: Duration = Duration::from_secs(1);
 const BODY_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long the daemon may take for an answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
-/// A connection, from beginning to end. Longer than all of the above together.
-const CONNECTION_TIMEOUT: Duration = Duration::from_secs(35);
-/// What those that are being served get when the daemon stops.
-const FAREWELL: Duration = Duration::from_secs(2);
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// A socket that is listened on. Its file goes with it.
-#[derive(Debug)]
-pub struct Listener {
-    listener: UnixListener,
-    path: PathBuf,
-    inode: u64,
-}
+/// How long those who wait for events do so before they hear that there are none.
+const EVENTS_TIMEOUT: Duration = Duration::from_secs(10);
 
-impl Drop for Listener {
-    fn drop(&mut self) {
-        // Unless somebody has put another in its place.
-        if fs::metadata(&self.path).is_ok_and(|metadata| metadata.ino() == self.inode) {
-            let _ = fs::remove_file(&self.path);
-        }
-    }
+/// What the API tells of.
+#[derive(Clone, Debug)]
+pub struct Sources {
+    /// The daemon.
+    pub daemon: Handle,
+    /// What happened.
+    pub events: events::Events,
 }
 
 /// Serves the API until `shutdown`.
-pub async fn serve(listener: Listener, handle: Handle, shutdown: impl Future<Output = ()>) {
-    let mut connections = JoinSet::new();
-    let mut shutdown = pin!(shutdown);
-    let places = Arc::new(Semaphore::new(CONNECTIONS));
-    loop {
-        let accepted = async {
-            let place = Arc::clone(&places).acquire_owned().await;
-            (listener.listener.accept().await, place)
-        };
-        let (accepted, place) = tokio::select! {
-            () = &mut shutdown => break,
-            accepted = accepted => accepted,
-        };
-        while connections.try_join_next().is_some() {}
-        match accepted {
-            Ok((stream, _)) => {
-                let handle = handle.clone();
-                connections.spawn(async move {
-                    let _place = place;
-                    serve_connection(stream, handle).await;
-                });
-            }
-            Err(error) => {
-                // Out of file descriptors, most likely: others may give some back.
-                tracing::warn!(%error, "failed to accept a connection to the API");
-                sleep(ACCEPT_PAUSE).await;
-            }
-        }
-    }
-    drop(listener);
-    let _ = timeout(FAREWELL, async {
-        while connections.join_next().await.is_some() {}
-    })
-    .await;
-}
-
-/// Listens at `path`, such that nobody but the owner can ever connect.
-///
-/// # Errors
-///
-/// If the socket cannot be made, above all if another daemon answers there.
-pub fn bind(path: &Path) -> Result<Listener> {
-    let listener = listen(path).with_context(|| format!("cannot serve the API at {path:?}"))?;
-    let inode = fs::metadata(path)
-        .with_context(|| format!("failed to look at {}", path.display()))?
-        .ino();
-    Ok(Listener {
-        listener,
-        path: path.to_owned(),
-        inode,
-    })
-}
-
-fn listen(path: &Path) -> Result<UnixListener> {
-    if let Some(parent) = path.parent() {
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o755)
-            .create(parent)
-            .with_context(|| format!("failed to make {}", parent.display()))?;
-    }
-    remove_stale(path)?;
-    let socket = UnixSocket::new_stream().context("failed to make a socket")?;
-    socket
-        .bind(path)
-        .with_context(|| format!("failed to bind to {}", path.display()))?;
-    // Nobody can connect before listen().
-    fs::set_permissions(path, Permissions::from_mode(0o600))
-        .with_context(|| format!("failed to set the mode of {}", path.display()))?;
-    socket
-        .listen(1024)
-        .with_context(|| format!("failed to listen on {}", path.display()))
-}
-
-fn remove_stale(path: &Path) -> Result<()> {
-    match fs::symlink_metadata(path) {
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
-        Err(error) => {
-            return Err(error).with_context(|| format!("failed to look at {}", path.display()));
-        }
-        Ok(metadata) if !metadata.file_type().is_socket() => bail!(
-            "{} is there and is not a socket: move it away, or configure another path",
-            path.display()
-        ),
-        Ok(_) => {}
-    }
-    match std::os::unix::net::UnixStream::connect(path) {
-        Err(error) if error.kind() == ErrorKind::ConnectionRefused => fs::remove_file(path)
-            .with_context(|| format!("failed to remove the stale socket {}", path.display())),
-        Err(error) => {
-            Err(error).with_context(|| format!("cannot tell whether {} is in use", path.display()))
-        }
-        Ok(_) => bail!("another lbd answers at {}: stop it first", path.display()),
-    }
-}
-
-async fn serve_connection(stream: UnixStream, handle: Handle) {
-    let service = hyper::service::service_fn(|request| {
-        let handle = handle.clone();
-        async move { Ok::<_, Infallible>(respond(request, &handle).await) }
-    });
-    let connection = hyper::server::conn::http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEADER_TIMEOUT)
-        .keep_alive(false)
-        .serve_connection(TokioIo::new(stream), service);
-    match timeout(CONNECTION_TIMEOUT, connection).await {
-        Ok(Ok(())) => {}
-        Ok(Err(error)) => tracing::debug!(%error, "a connection to the API failed"),
-        Err(_) => tracing::debug!("a connection to the API stalled"),
-    }
+pub async fn serve(listener: Listener, sources: Sources, shutdown: impl Future<Output = ()>) {
+    let (closing, closed) = watch::channel(());
+    let shutdown = async move {
+        shutdown.await;
+        // Nobody is to wait any longer for what happens next.
+        drop(closing);
+    };
+    let respond = move |request| {
+        let (sources, closed) = (sources.clone(), closed.clone());
+        async move { respond(request, &sources, closed).await }
+    };
+    connections::serve(listener, "the API", respond, shutdown).await;
 }
 
 /// An answer that is not what was asked for.
@@ -203,10 +81,12 @@ impl From<Refusal> for Fault {
     }
 }
 
-type Answer = Response<Full<Bytes>>;
-
-async fn respond(request: Request<Incoming>, handle: &Handle) -> Answer {
-    match answer(request, handle).await {
+async fn respond(
+    request: Request<Incoming>,
+    sources: &Sources,
+    closed: watch::Receiver<()>,
+) -> Answer {
+    match answer(request, sources, closed).await {
         Ok(answer) => answer,
         Err(fault) => problem(&fault),
     }
@@ -253,7 +133,12 @@ fn json<T: Serialize>(status: StatusCode, value: &T, revision: Option<u64>) -> A
     response
 }
 
-async fn answer(request: Request<Incoming>, handle: &Handle) -> Result<Answer, Fault> {
+async fn answer(
+    request: Request<Incoming>,
+    sources: &Sources,
+    closed: watch::Receiver<()>,
+) -> Result<Answer, Fault> {
+    let handle = &sources.daemon;
     let (head, body) = request.into_parts();
     let path = head.uri.path();
     let route = Route::of(path)
@@ -266,6 +151,10 @@ async fn answer(request: Request<Incoming>, handle: &Handle) -> Result<Answer, F
                 format!("{path} has {}, not {}", route.allow(), head.method),
             )
         });
+    }
+    if route == Route::Events {
+        let wanted = WantedEvents::of(head.uri.query())?;
+        return Ok(events(wanted, &sources.events, closed).await);
     }
     let force = force(route, &head.method, head.uri.query())?;
     let change = match (route, head.method.as_str()) {
@@ -301,13 +190,16 @@ async fn look(route: Route<'_>, handle: &Handle) -> Result<Answer, Fault> {
             let stats = in_time(handle.stats()).await??;
             return Ok(json(StatusCode::OK, &stats, None));
         }
+        Route::Metrics => return self::metrics(handle).await,
         _ => {}
     }
     let status = in_time(handle.status()).await??;
     let revision = Some(status.revision);
     let ok = StatusCode::OK;
     Ok(match route {
-        Route::Version | Route::Stats | Route::Status => json(ok, &status, revision),
+        Route::Version | Route::Stats | Route::Metrics | Route::Events | Route::Status => {
+            json(ok, &status, revision)
+        }
         Route::Ha => json(ok, &status.ha, revision),
         Route::Changes => json(ok, &status.changes, revision),
         Route::Services => json(ok, &status.services, revision),
@@ -328,6 +220,73 @@ async fn look(route: Route<'_>, handle: &Handle) -> Result<Answer, Fault> {
             json(ok, found, revision)
         }
     })
+}
+
+/// All metrics, as Prometheus reads them.
+async fn metrics(handle: &Handle) -> Result<Answer, Fault> {
+    let text = in_time(metrics::of(handle)).await??;
+    let mut response = Response::new(Full::new(Bytes::from(text)));
+    response.headers_mut().insert(
+        CONTENT_TYPE,
+        hyper::header::HeaderValue::from_static(exposition::CONTENT_TYPE),
+    );
+    Ok(response)
+}
+
+/// Which events are asked for.
+#[derive(Clone, Copy, Debug, Default)]
+struct WantedEvents {
+    after: Option<u64>,
+    since: Option<u64>,
+}
+
+impl WantedEvents {
+    /// Reads `after=N&since=S`.
+    fn of(query: Option<&str>) -> Result<Self, Fault> {
+        let mut wanted = Self::default();
+        for pair in query.unwrap_or("").split('&').filter(|it| !it.is_empty()) {
+            let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+            let place = match key {
+                "after" => &mut wanted.after,
+                "since" => &mut wanted.since,
+                _ => {
+                    return Err(Fault::new(
+                        StatusCode::BAD_REQUEST,
+                        format!("?{key} has no meaning here: events have ?after=N&since=S"),
+                    ));
+                }
+            };
+            *place = Some(value.parse().map_err(|_| {
+                Fault::new(
+                    StatusCode::BAD_REQUEST,
+                    format!("?{key} must be a number from 0, not {value:?}"),
+                )
+            })?);
+        }
+        Ok(wanted)
+    }
+}
+
+async fn events(
+    wanted: WantedEvents,
+    events: &events::Events,
+    mut closed: watch::Receiver<()>,
+) -> Answer {
+    let after = match wanted.since {
+        // It counted another lbd's.
+        Some(since) if since != events.since() => Some(0),
+        _ => wanted.after,
+    };
+    if let Some(after) = after {
+        let _ = timeout(EVENTS_TIMEOUT, async {
+            tokio::select! {
+                () = events.wait_after(after) => {}
+                _ = closed.changed() => {}
+            }
+        })
+        .await;
+    }
+    json(StatusCode::OK, &events.after(after.unwrap_or(0)), None)
 }
 
 fn service<'a>(status: &'a Status, name: &str) -> Result<&'a super::types::Service, Refusal> {

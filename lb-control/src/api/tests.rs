@@ -1,10 +1,12 @@
 //! The server, asked by the client and by those who mean no good.
 
 use super::client::{Client, ClientError};
-use super::server::{bind, serve};
+use super::listener::bind;
+use super::server::{Sources, serve};
 use super::types::*;
 use crate::config::{Change, Refusal};
 use crate::daemon::{Handle, Request};
+use crate::observe::events;
 use hyper::Method;
 use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt;
@@ -18,6 +20,7 @@ use tokio::task::JoinHandle;
 struct Fixture {
     directory: tempfile::TempDir,
     client: Client,
+    events: events::Events,
     stop: oneshot::Sender<()>,
     server: JoinHandle<()>,
 }
@@ -43,13 +46,19 @@ async fn fixture() -> Fixture {
     tokio::spawn(fake_daemon(receiver));
     let (stop, stopped) = oneshot::channel();
     let listener = bind(&path).unwrap();
-    let server = tokio::spawn(serve(listener, Handle::new(requests), async {
+    let events = events::Events::default();
+    let sources = Sources {
+        daemon: Handle::new(requests),
+        events: events.clone(),
+    };
+    let server = tokio::spawn(serve(listener, sources, async {
         let _ = stopped.await;
     }));
     let client = Client::new(&path, Duration::from_secs(10));
     Fixture {
         directory,
         client,
+        events,
         stop,
         server,
     }
@@ -173,6 +182,78 @@ async fn answers_questions() {
         .raw("GET /v1/status HTTP/1.1\r\nHost: x\r\n\r\n")
         .await;
     assert!(head.to_lowercase().contains("etag: \"7\""), "{head}");
+}
+
+/// Logs an event that these keep.
+fn happens(events: &events::Events, message: &str) {
+    use tracing_subscriber::layer::SubscriberExt as _;
+    let subscriber = tracing_subscriber::registry().with(events.layer());
+    tracing::subscriber::with_default(subscriber, || tracing::info!("{message}"));
+}
+
+#[tokio::test]
+async fn tells_metrics_as_plain_text() {
+    let fixture = fixture().await;
+    let text = fixture.client.text("/v1/metrics").await.unwrap();
+    assert!(text.contains("\nheadgate_config_revision 7\n"), "{text}");
+    let whole = fixture
+        .raw("GET /v1/metrics HTTP/1.1\r\nHost: x\r\n\r\n")
+        .await;
+    assert!(whole.contains("text/plain; version=0.0.4"), "{whole}");
+    let missing = fixture.client.text("/v1/metric").await.unwrap_err();
+    assert!(missing.to_string().contains("no /v1/metric"), "{missing}");
+}
+
+#[tokio::test]
+async fn tells_what_happened_and_what_happens_next() {
+    let fixture = fixture().await;
+    let client = &fixture.client;
+    let none: Events = client.get("/v1/events").await.unwrap();
+    assert_eq!((none.last, none.events.len()), (0, 0));
+    // Who asks for what comes next waits for it.
+    let next = tokio::spawn({
+        let client = client.clone();
+        async move { client.wait_for::<Events>("/v1/events?after=0").await }
+    });
+    happens(&fixture.events, "one");
+    let next = next.await.unwrap().unwrap();
+    assert_eq!(next.events[0].message, "one");
+    happens(&fixture.events, "two");
+    let all: Events = client.get("/v1/events").await.unwrap();
+    assert_eq!((all.last, all.lost, all.events.len()), (2, 0, 2));
+    let since = all.since;
+    let latest = format!("/v1/events?after=1&since={since}");
+    let latest: Events = client.wait_for(&latest).await.unwrap();
+    assert_eq!(latest.events, all.events[1..]);
+    // What was counted of another lbd means nothing here.
+    let other = format!("/v1/events?after=700&since={}", since - 1);
+    let other: Events = client.wait_for(&other).await.unwrap();
+    assert_eq!(other, all);
+    for query in ["after=x", "after=-1", "after", "before=3"] {
+        let answer = client.get::<Events>(&format!("/v1/events?{query}")).await;
+        let Err(ClientError::Refused(problem)) = answer else {
+            panic!("{query}: {answer:?}");
+        };
+        assert_eq!(problem.status, 400);
+    }
+}
+
+/// Those who wait for events hold up no daemon that ends.
+#[tokio::test]
+async fn who_waits_hears_of_the_end() {
+    let fixture = fixture().await;
+    let mut waiting = UnixStream::connect(fixture.socket()).await.unwrap();
+    let request = b"GET /v1/events?after=0 HTTP/1.1\r\nHost: x\r\n\r\n";
+    waiting.write_all(request).await.unwrap();
+    // It is being served once those that came after it are.
+    let _: Status = fixture.client.get("/v1/status").await.unwrap();
+    let began = std::time::Instant::now();
+    fixture.stop.send(()).unwrap();
+    fixture.server.await.unwrap();
+    let mut answer = String::new();
+    waiting.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.contains("\"events\":[]"), "{answer}");
+    assert!(began.elapsed() < Duration::from_secs(1), "{answer}");
 }
 
 #[tokio::test]

@@ -178,6 +178,46 @@ pub struct Backend {
     pub recorded_flows: u64,
 }
 
+impl Backend {
+    /// Whether it takes new connections, as far as checks and the operator are concerned.
+    #[must_use]
+    pub fn serves(&self) -> bool {
+        self.operational == "up" && self.admin == "ready"
+    }
+}
+
+/// `GET /v1/events`: what happened, the oldest first. Only the latest events are kept.
+///
+/// `?after=N` asks for those after number N, and waits for a while if there is none; with
+/// `&since=S` N is one of the lbd that was started then, and none if it is another one by now.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Events {
+    /// When this lbd began to count events, in nanoseconds of the system's clock: tells it from
+    /// others.
+    pub since: u64,
+    /// The number of the latest event; 0 if there is none.
+    pub last: u64,
+    /// How many of those that were asked for are no longer kept.
+    pub lost: u64,
+    /// Those that are.
+    pub events: Vec<Event>,
+}
+
+/// Something that happened.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Event {
+    /// Its number: the first is 1.
+    pub number: u64,
+    /// When, in UTC (RFC 3339).
+    pub time: String,
+    /// `info`, `warn` or `error`.
+    pub level: String,
+    /// What, in words.
+    pub message: String,
+    /// To what, and why.
+    pub fields: BTreeMap<String, String>,
+}
+
 /// `GET /v1/stats`: counters since the maps were made.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Stats {

@@ -2,25 +2,31 @@
 
 use anyhow::{Context as _, ensure};
 use clap::{Parser, Subcommand};
-use lb_control::api::server;
+use lb_control::api::{listener, server};
 use lb_control::config::{self, Config, Ha, HeartbeatLinks, Heartbeats};
 use lb_control::daemon::{Daemon, Handle, HostState, Inputs, Peer, Watchers};
 use lb_control::dataplane::{self, Attacher, Kernel, Lease, Options, Pins};
+use lb_control::observe::events::Events;
+use lb_control::observe::scrape::Scrapes;
 use lb_control::proto::heartbeat::Key;
 use lb_control::shell::health::Checker;
 use lb_control::shell::heartbeat::{self, Heartbeat, Link, Settings};
 use lb_control::shell::host;
 use lb_control::shell::next_hop::Resolver;
+use lb_control::shell::service_manager::{self, Notify};
 use lb_control::shell::vrrp::{Router, Teller};
 use lb_control::state::secret;
 use std::io::IsTerminal as _;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{EnvFilter, fmt};
 
 /// An XDP layer-4 load balancer.
 ///
@@ -134,12 +140,16 @@ fn read_config(file: &Path) -> anyhow::Result<Config> {
 
 #[tokio::main]
 async fn run(file: &Path, log_verdicts: bool) -> anyhow::Result<()> {
-    let filter = log_filter(log_verdicts)?;
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
+    let events = Events::default();
+    let log = fmt::layer()
         .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr)
+        .with_filter(log_filter(log_verdicts)?);
+    tracing_subscriber::registry()
+        .with(log)
+        .with(events.layer())
         .init();
+    let notify = Arc::new(Notify::from_env()?);
 
     let config = read_config(file)?;
     ensure!(
@@ -182,30 +192,51 @@ async fn run(file: &Path, log_verdicts: bool) -> anyhow::Result<()> {
         .ha
         .clone()
         .map(|ha| Router::spawn(ha, teller, leading_sender));
+    let (request_sender, requests) = mpsc::channel(64);
+    let handle = Handle::new(request_sender);
+    let (stop_sender, stop) = watch::channel(false);
+    let scrapes = config
+        .metrics
+        .map(|address| Scrapes::spawn(address, handle.clone(), stopped(stop.clone())));
     let watchers = Watchers {
         checker: Checker::spawn(health_sender),
         resolver: Resolver::spawn(hop_sender),
         router: router.transpose()?,
         peer,
-        host: Box::new(move |config, may_attach| look(&mut attacher, config, may_attach)),
+        host: Box::new({
+            let notify = Arc::clone(&notify);
+            move |config, may_attach| {
+                // The daemon's loop does this each second, if it turns.
+                notify.watchdog();
+                let mut state = look(&mut attacher, config, may_attach);
+                state
+                    .alarms
+                    .extend(scrapes.as_ref().and_then(Scrapes::alarm));
+                state
+            }
+        }),
     };
-    let (request_sender, requests) = mpsc::channel(64);
     let (reload_sender, reloads) = mpsc::channel(1);
 
     let kernel = Kernel::open(&pins)?;
     let socket = config.socket.clone();
-    let listener = server::bind(&socket)?;
+    let listener = listener::bind(&socket)?;
     let mut daemon = Daemon::start(config, kernel, watchers, secret)?;
     daemon.look_at_host();
 
-    let (stop_sender, stop) = watch::channel(false);
-    let api = tokio::spawn({
-        let (handle, stop) = (Handle::new(request_sender), stopped(stop.clone()));
-        async move { server::serve(listener, handle, stop).await }
-    });
+    let sources = server::Sources {
+        daemon: handle.clone(),
+        events: events.clone(),
+    };
+    let api = tokio::spawn(server::serve(listener, sources, stopped(stop.clone())));
     tokio::spawn(reload_on_hangup(file.to_owned(), reload_sender));
+    if notify.is_there() {
+        let notify = Arc::clone(&notify);
+        tokio::spawn(async move { service_manager::tell(&notify, &handle, &events).await });
+    }
     tokio::spawn(async move {
         wait_for_signal().await;
+        notify.stopping();
         stop_sender.send_replace(true);
     });
     tracing::info!(socket = %socket.display(), "ready");

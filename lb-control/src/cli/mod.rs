@@ -353,17 +353,12 @@ fn print(text: &str) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Whether it takes new connections, as far as checks and the operator are concerned.
-fn serves(backend: &Backend) -> bool {
-    backend.operational == "up" && backend.admin == "ready"
-}
-
 /// What makes `status --check` fail.
 fn degraded(status: &Status) -> Vec<String> {
     let without_backend = status
         .services
         .iter()
-        .filter(|service| !service.backends.iter().any(serves))
+        .filter(|service| !service.backends.iter().any(Backend::serves))
         .map(|service| format!("service {} has no backend up", service.name));
     status
         .alarms

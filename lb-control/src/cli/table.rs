@@ -1,6 +1,5 @@
 //! Tables for people. Columns are stable: new ones come last.
 
-use super::serves;
 use crate::api::types::{Backend, Ha, HaPeer, Service, Status};
 use comfy_table::presets::NOTHING;
 use comfy_table::{Cell, CellAlignment, Color, Table};
@@ -184,7 +183,7 @@ pub(super) fn services(services: &[Service], colour: bool) -> String {
     ];
     let mut sheet = Sheet::new(header, &[2, 3, 4, 5, 6, 7], colour);
     for service in services {
-        let up = service.backends.iter().filter(|each| serves(each)).count();
+        let up = service.backends.iter().filter(|each| each.serves()).count();
         let all = service.backends.len();
         let mood = match up {
             0 => Mood::Bad,

@@ -1,6 +1,6 @@
 //! Waits until a backend is as it was asked to be.
 
-use super::{Failure, Session, backend_path, serves};
+use super::{Failure, Session, backend_path};
 use crate::api::client::ClientError;
 use crate::api::types::Backend;
 use crate::config::BackendRef;
@@ -28,7 +28,7 @@ impl Goal {
         match (self, backend) {
             (Self::Nothing, _) | (Self::Gone, None) => true,
             (Self::Serving | Self::Drained, None) | (Self::Gone, Some(_)) => false,
-            (Self::Serving, Some(backend)) => serves(backend) && backend.slots > 0,
+            (Self::Serving, Some(backend)) => backend.serves() && backend.slots > 0,
             (Self::Drained, Some(backend)) => {
                 backend.slots == 0 && backend.draining_slots == 0 && backend.recorded_flows == 0
             }

@@ -6,7 +6,7 @@ use crate::proto::heartbeat::Timing;
 use crate::proto::vrrp::{ChecksumForm, Interval, Preempt, Priority, Vrid};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -25,6 +25,8 @@ pub struct Config {
     pub idle_timeout: Duration,
     /// Sizes of the maps, and the rate at which flows are recorded.
     pub limits: Limits,
+    /// Where metrics are served over TCP, if they are. A loopback address.
+    pub metrics: Option<SocketAddr>,
     /// How the addresses are shared with a second load balancer, if they are.
     pub ha: Option<Ha>,
     /// The services, by name.
@@ -41,6 +43,7 @@ impl Config {
             ("state_dir", self.state_dir != other.state_dir),
             ("bpffs", self.bpffs != other.bpffs),
             ("limits", self.limits != other.limits),
+            ("metrics", self.metrics != other.metrics),
             ("ha", self.ha != other.ha),
         ];
         let differs = differs.into_iter().filter(|(_, differs)| *differs);

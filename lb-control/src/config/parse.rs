@@ -135,6 +135,10 @@ fn read(text: &str) -> Result<Config, Fault> {
             values::duration("idle_timeout", text, &values::IDLE_TIMEOUT)
         })?,
         limits: limits(&raw.limits)?,
+        metrics: match &raw.metrics {
+            Some(raw) => Some(judge(&raw.listen, |text| values::metrics_address(text))?),
+            None => None,
+        },
         ha: None,
         services: BTreeMap::new(),
     };

@@ -13,6 +13,7 @@ pub(super) struct Config {
     pub(super) idle_timeout: Option<Spanned<String>>,
     #[serde(default)]
     pub(super) limits: Limits,
+    pub(super) metrics: Option<Metrics>,
     pub(super) ha: Option<Spanned<Ha>>,
     #[serde(default)]
     pub(super) service: Vec<Service>,
@@ -25,6 +26,12 @@ pub(super) struct Limits {
     pub(super) backends: Option<Spanned<i64>>,
     pub(super) flows: Option<Spanned<i64>>,
     pub(super) records_per_second: Option<Spanned<i64>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Metrics {
+    pub(super) listen: Spanned<String>,
 }
 
 #[derive(Deserialize)]

@@ -429,6 +429,38 @@ fn the_documented_configurations_are_right() {
     assert_eq!(read(text).unwrap(), read(&short).unwrap());
 }
 
+#[test]
+fn metrics_are_for_this_host() {
+    assert_eq!(full().metrics, None);
+    let with = |listen: &str| read(&format!("{FULL}[metrics]\nlisten = \"{listen}\"\n"));
+    for listen in ["127.0.0.1:9601", "127.9.9.9:1", "[::1]:65535"] {
+        let config = with(listen).unwrap();
+        assert_eq!(config.metrics, Some(listen.parse().unwrap()));
+        assert_eq!(full().differs_until_restart(&config), ["metrics"]);
+    }
+    let line = FULL.matches('\n').count() + 2;
+    for (listen, says) in [
+        ("0.0.0.0:9601", "reverse proxy with TLS"),
+        ("[::]:9601", "not a loopback address"),
+        ("192.0.2.2:9601", "listen at 127.0.0.1:9601"),
+        ("127.0.0.1:0", "port 0 is out of range"),
+        ("127.0.0.1", "as 127.0.0.1:9601"),
+        ("localhost:9601", "is not an address and port"),
+    ] {
+        let error = with(listen).unwrap_err().to_string();
+        assert!(
+            error.starts_with(&format!("lb.toml:{line}:10: ")),
+            "{error}"
+        );
+        assert!(error.contains(says), "{says:?} in {error}");
+    }
+    let error = read(&format!("{FULL}[metrics]\n")).unwrap_err();
+    assert!(
+        error.to_string().contains("key listen is missing"),
+        "{error}"
+    );
+}
+
 const HA: &str = r#"
 [ha]
 interface = "eth0"

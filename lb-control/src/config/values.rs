@@ -83,6 +83,27 @@ pub(super) fn backend_address(text: &str) -> Result<SocketAddrV4, String> {
     address(text, "a backend's address", "10.0.2.11:8080")
 }
 
+/// Where metrics are served: without a password, so only to this host.
+pub(super) fn metrics_address(text: &str) -> Result<SocketAddr, String> {
+    let address: SocketAddr = text.parse().map_err(|_| {
+        format!("listen: {text:?} is not an address and port, as 127.0.0.1:9601 or [::1]:9601")
+    })?;
+    if address.port() == 0 {
+        return Err(format!(
+            "listen: {text:?}: port 0 is out of range: 1 to 65535"
+        ));
+    }
+    if !address.ip().is_loopback() {
+        return Err(format!(
+            "listen: {} is not a loopback address, and metrics are served to whoever asks: listen \
+             at 127.0.0.1:{}, and let others in through a reverse proxy with TLS",
+            address.ip(),
+            address.port()
+        ));
+    }
+    Ok(address)
+}
+
 /// A whole number within a range.
 pub(super) fn within<T: TryFrom<i64>>(
     what: &str,
