@@ -3,5 +3,6 @@
 pub mod health;
 pub mod heartbeat;
 pub mod next_hop;
+pub mod pairing;
 pub mod sync;
 pub mod vrrp;

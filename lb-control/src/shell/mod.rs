@@ -1,5 +1,6 @@
 //! Sockets, timers and netlink: what the pure parts are connected to the world with.
 
+pub mod channel;
 pub mod health;
 pub mod heartbeat;
 pub mod host;

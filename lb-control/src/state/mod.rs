@@ -1,6 +1,7 @@
 //! What outlives the daemon, in the state directory.
 
 pub mod changes;
+pub mod identity;
 pub mod secret;
 
 use anyhow::{Context as _, Result};

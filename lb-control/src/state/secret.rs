@@ -22,6 +22,16 @@ pub fn load_or_create(state_dir: &Path) -> anyhow::Result<[u64; 2]> {
     }
 }
 
+/// Puts the secret of the other host of a pair in the place of this host's own.
+///
+/// # Errors
+///
+/// If it cannot be written. The old one is still there then.
+pub fn save(state_dir: &Path, secret: [u64; 2]) -> anyhow::Result<()> {
+    let bytes: [u8; 16] = bytemuck::cast(secret);
+    super::replace(state_dir, FILE, &bytes)
+}
+
 fn parse(bytes: &[u8]) -> Option<[u64; 2]> {
     let halves: [u8; 16] = bytes.try_into().ok()?;
     Some(bytemuck::cast(halves))
@@ -30,6 +40,7 @@ fn parse(bytes: &[u8]) -> Option<[u64; 2]> {
 fn create(state_dir: &Path) -> anyhow::Result<[u64; 2]> {
     let mut bytes = [0u8; 16];
     File::open("/dev/urandom")?.read_exact(&mut bytes)?;
-    super::replace(state_dir, FILE, &bytes)?;
-    Ok(bytemuck::cast(bytes))
+    let secret = bytemuck::cast(bytes);
+    save(state_dir, secret)?;
+    Ok(secret)
 }
