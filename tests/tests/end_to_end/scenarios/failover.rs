@@ -182,6 +182,67 @@ pub(crate) fn a_restarted_leader_goes_on_leading() -> Result<()> {
     all_goes_on(&lab, regulars)
 }
 
+/// An interface of the leader goes down, and comes back: the one to the backends, over which the two
+/// do not talk, and the one over which they do.
+pub(crate) fn a_leader_without_a_link_gives_up() -> Result<()> {
+    let lab = pair()?;
+    for (interface, how) in [
+        ("eth1", "the leader gave up"),
+        ("eth0", "no leader was heard"),
+    ] {
+        let (regulars, arrivals) = traffic(&lab)?;
+        let set = |state| {
+            let first = lab.balancer(First);
+            first.ip_batch(&format!("link set {interface} {state}\n"))
+        };
+        set("down")?;
+        wait_for_role(&lab, First, "standby")?;
+        wait_for_leader(&lab, Second)?;
+        let [left, took] = [ha(&lab, First)?, ha(&lab, Second)?].map(|it| it["reason"].clone());
+        ensure!(left == format!("{interface} is down"), "{left}");
+        ensure!(took == how, "{interface}: {took}");
+        let told = alarms(&lab, First)?;
+        ensure!(told.contains("this host does not lead"), "{told}");
+        arrivals.wait_for_more(20)?;
+        set("up")?;
+        wait_for_leader(&lab, First)?;
+        let back = ha(&lab, First)?["reason"].to_string();
+        ensure!(back.contains("led with the lower priority 100"), "{back}");
+        wait_for_role(&lab, Second, "standby")?;
+        arrivals.wait_for_more(20)?;
+        tell(&format!("{interface} down and up"), arrivals)?;
+        all_goes_on(&lab, regulars)?;
+    }
+    wait_for(PATIENCE, "no alarms", || {
+        let told = alarms(&lab, First)?;
+        ensure!(told == "[]", "{told}");
+        Ok(())
+    })
+}
+
+/// A standby that has lost its link to the backends leaves the service alone.
+pub(crate) fn a_standby_without_a_link_does_not_take_over() -> Result<()> {
+    let mut lab = pair()?;
+    lab.balancer(Second).ip_batch("link set eth1 down\n")?;
+    wait_for(PATIENCE, "an alarm", || {
+        let told = alarms(&lab, Second)?;
+        ensure!(told.contains("this host does not lead"), "{told}");
+        Ok(())
+    })?;
+    lab.stop_lbd_on(First)?;
+    // It hears that the leader gave up, and does nothing for as long as it takes that one to return.
+    lab.start_lbd_on(First)?;
+    wait_for_leader(&lab, First)?;
+    let led = ha(&lab, Second)?["counters"]["led"].clone();
+    ensure!(led == 0, "it led: {led}");
+    lab.balancer(Second).ip_batch("link set eth1 up\n")?;
+    wait_until_ready(&lab, Second)?;
+    lab.kill_balancer(First)?;
+    wait_for_leader(&lab, Second)?;
+    ask(&lab, 30)?;
+    Ok(())
+}
+
 /// The two do not hear each other for a while, and both lead. After that one does, and says so.
 pub(crate) fn after_a_partition_there_is_one_leader() -> Result<()> {
     let lab = pair()?;
