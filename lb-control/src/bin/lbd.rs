@@ -11,6 +11,7 @@ use lb_control::shell::health::Checker;
 use lb_control::shell::heartbeat::{self, Heartbeat, Link, Settings};
 use lb_control::shell::host;
 use lb_control::shell::next_hop::Resolver;
+use lb_control::shell::tracking;
 use lb_control::shell::vrrp::{Router, Teller};
 use lb_control::state::secret;
 use std::io::IsTerminal as _;
@@ -182,6 +183,10 @@ async fn run(file: &Path, log_verdicts: bool) -> anyhow::Result<()> {
         .ha
         .clone()
         .map(|ha| Router::spawn(ha, teller, leading_sender));
+    let (missing_sender, missing) = mpsc::unbounded_channel();
+    if let Some(ha) = &config.ha {
+        tracking::spawn(&ha.track, missing_sender);
+    }
     let watchers = Watchers {
         checker: Checker::spawn(health_sender),
         resolver: Resolver::spawn(hop_sender),
@@ -217,6 +222,7 @@ async fn run(file: &Path, log_verdicts: bool) -> anyhow::Result<()> {
                 next_hops,
                 leading,
                 heartbeats,
+                missing,
                 reloads,
             },
             stopped(stop),

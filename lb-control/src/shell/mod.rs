@@ -4,4 +4,5 @@ pub mod health;
 pub mod heartbeat;
 pub mod host;
 pub mod next_hop;
+pub mod tracking;
 pub mod vrrp;

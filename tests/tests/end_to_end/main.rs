@@ -45,6 +45,7 @@ scenarios! {
         a_restarted_leader_goes_on_leading
         a_leader_without_a_link_gives_up
         a_standby_without_a_link_does_not_take_over
+        what_is_tracked_lowers_the_priority
         after_a_partition_there_is_one_leader
         two_that_know_each_other_need_no_group
         addresses_come_and_go_with_services

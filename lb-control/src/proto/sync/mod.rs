@@ -11,7 +11,6 @@ pub mod message;
 pub mod session;
 pub mod version;
 
-
 pub use message::{Hello, Message, Proposal, Snapshot, Status};
 pub use session::{Effect, Session};
 pub use version::{Relation, Version};
