@@ -50,8 +50,14 @@ pub struct Ha {
     pub interface: Option<String>,
     /// The number of the virtual router.
     pub vrid: Option<u8>,
-    /// Its priority.
+    /// Its priority, as configured.
     pub priority: Option<u8>,
+    /// What is left of it while something is wrong that is tracked.
+    #[serde(default)]
+    pub effective_priority: Option<u8>,
+    /// What is wrong.
+    #[serde(default)]
+    pub lowered_by: Vec<String>,
     /// From one of its advertisements to the next.
     pub interval_ms: Option<u64>,
     /// Where it advertises from.

@@ -14,6 +14,7 @@ use lb_control::shell::heartbeat::{self, Heartbeat, Link, Settings};
 use lb_control::shell::host;
 use lb_control::shell::next_hop::Resolver;
 use lb_control::shell::service_manager::{self, Notify};
+use lb_control::shell::tracking;
 use lb_control::shell::vrrp::{Router, Teller};
 use lb_control::state::secret;
 use std::io::IsTerminal as _;
@@ -198,6 +199,10 @@ async fn run(file: &Path, log_verdicts: bool) -> anyhow::Result<()> {
     let scrapes = config
         .metrics
         .map(|address| Scrapes::spawn(address, handle.clone(), stopped(stop.clone())));
+    let (missing_sender, missing) = mpsc::unbounded_channel();
+    if let Some(ha) = &config.ha {
+        tracking::spawn(&ha.track, missing_sender);
+    }
     let watchers = Watchers {
         checker: Checker::spawn(health_sender),
         resolver: Resolver::spawn(hop_sender),
@@ -248,6 +253,7 @@ async fn run(file: &Path, log_verdicts: bool) -> anyhow::Result<()> {
                 next_hops,
                 leading,
                 heartbeats,
+                missing,
                 reloads,
             },
             stopped(stop),

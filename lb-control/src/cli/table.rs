@@ -115,7 +115,7 @@ pub(super) fn ha(ha: &Ha, colour: bool) -> String {
     sheet.row(vec![
         sheet.mood(&ha.role, mood),
         Cell::new(seconds(ha.since_s)),
-        Cell::new(or_dash(ha.priority.map(|it| it.to_string()))),
+        Cell::new(or_dash(priority(ha))),
         Cell::new(or_dash(ha.interval_ms.map(|it| format!("{it}ms")))),
         Cell::new(or_dash(ha.vrid.map(|it| it.to_string()))),
         Cell::new(or_dash(ha.interface.clone())),
@@ -126,6 +126,9 @@ pub(super) fn ha(ha: &Ha, colour: bool) -> String {
         Cell::new(&ha.reason),
     ]);
     let mut text = sheet.text();
+    for why in &ha.lowered_by {
+        let _ = writeln!(text, "lowered: {why}");
+    }
     for address in &ha.addresses {
         let _ = writeln!(text, "shared: {address}");
     }
@@ -138,6 +141,15 @@ pub(super) fn ha(ha: &Ha, colour: bool) -> String {
         text.push_str(&self::peer(peer, colour));
     }
     text
+}
+
+/// What is left of it, if something lowers it: `80 of 200`.
+fn priority(ha: &Ha) -> Option<String> {
+    let configured = ha.priority?;
+    Some(match ha.effective_priority {
+        Some(effective) if effective != configured => format!("{effective} of {configured}"),
+        _ => configured.to_string(),
+    })
 }
 
 fn counted(counters: &BTreeMap<String, u64>) -> String {

@@ -166,3 +166,26 @@ fn numbers_are_scaled() {
     let shown = [0.0, 0.25, 999.0, 1_500.0, 2.5e6, 9.87e9].map(scaled);
     assert_eq!(shown, ["0", "0.2", "999", "1.5k", "2.5M", "9.9G"]);
 }
+
+#[test]
+fn a_lowered_priority_is_shown_with_what_lowers_it() {
+    let mut ha = Ha {
+        role: "standby".to_owned(),
+        priority: Some(200),
+        effective_priority: Some(200),
+        ..Ha::default()
+    };
+    let fine = table::ha(&ha, false);
+    assert!(
+        fine.contains(" 200 ") && !fine.contains("lowered"),
+        "{fine}"
+    );
+    ha.effective_priority = Some(80);
+    ha.lowered_by = vec!["eth1 is down (by 120)".to_owned()];
+    let lowered = table::ha(&ha, false);
+    assert!(lowered.contains(" 80 of 200 "), "{lowered}");
+    assert!(
+        lowered.contains("lowered: eth1 is down (by 120)"),
+        "{lowered}"
+    );
+}

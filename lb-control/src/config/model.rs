@@ -6,7 +6,7 @@ use crate::proto::heartbeat::Timing;
 use crate::proto::vrrp::{ChecksumForm, Interval, Preempt, Priority, Vrid};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -72,6 +72,35 @@ pub struct Ha {
     pub heartbeats: Option<Heartbeats>,
     /// Further addresses that whoever leads has: those that backends route their answers to.
     pub addresses: BTreeSet<OwnedAddress>,
+    /// What lowers the priority while it is wrong.
+    pub track: Vec<Track>,
+}
+
+/// Something without which the other host is the better leader.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Track {
+    /// What it is.
+    pub tracked: Tracked,
+    /// By how much the priority is lowered without it.
+    pub weight: u8,
+}
+
+/// What is tracked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Tracked {
+    /// That this interface is up.
+    Interface(String),
+    /// That the main table has a route to this network.
+    Route(Network),
+    /// That a backend of this service is up.
+    Service(Name),
+}
+
+/// A network: `198.51.100.0/24`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Network {
+    address: IpAddr,
+    prefix: u8,
 }
 
 /// How the two tell each other that they live.
@@ -233,6 +262,43 @@ impl Default for Check {
             timeout: Duration::from_secs(1),
             rise: 2,
             fall: 3,
+        }
+    }
+}
+
+impl Network {
+    /// The network of this address, unless bits are set that the prefix does not name, or there are
+    /// not so many.
+    #[must_use]
+    pub fn new(address: IpAddr, prefix: u8) -> Option<Self> {
+        let (bits, width) = match address {
+            IpAddr::V4(address) => (u128::from(address.to_bits()), 32_u32),
+            IpAddr::V6(address) => (address.to_bits(), 128),
+        };
+        let beyond = width.checked_sub(prefix.into())?;
+        let host = 1_u128.checked_shl(beyond).map_or(u128::MAX, |it| it - 1);
+        (bits & host == 0).then_some(Self { address, prefix })
+    }
+
+    /// Its address.
+    #[must_use]
+    pub const fn address(&self) -> IpAddr {
+        self.address
+    }
+}
+
+impl fmt::Display for Network {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.address, self.prefix)
+    }
+}
+
+impl fmt::Display for Tracked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Interface(name) => write!(f, "interface {name}"),
+            Self::Route(network) => write!(f, "route {network}"),
+            Self::Service(name) => write!(f, "service {name}"),
         }
     }
 }

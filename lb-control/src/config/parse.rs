@@ -1,6 +1,7 @@
 //! Reads the configuration file.
 
 mod ha;
+mod track;
 
 use super::model::{Admin, Backend, BackendRef, Check, Config, Limits, Name, Service};
 use super::text::parse_vip;
@@ -148,7 +149,8 @@ fn read(text: &str) -> Result<Config, Fault> {
     for service in &raw.service {
         add_service(&mut config, service)?;
     }
-    if let Some(raw) = &raw.ha {
+    if let (Some(raw), Some(ha)) = (&raw.ha, &mut config.ha) {
+        ha.track = track::read(&raw.get_ref().track, &config.services)?;
         judge(raw, |_| match config.owned_addresses().len() {
             0 => Err("[ha] has nothing to share: add a service, or addresses".to_owned()),
             _ => Ok(()),
@@ -196,26 +198,31 @@ fn interfaces(raw: &Spanned<Vec<Spanned<String>>>) -> Result<Vec<String>, Fault>
     let mut interfaces: Vec<String> = Vec::new();
     for name in raw.get_ref() {
         let name = judge(name, |name| {
-            let fits = !name.is_empty()
-                && name.len() <= INTERFACE_MAX
-                && !matches!(name.as_str(), "." | "..")
-                && !name.contains(|each: char| {
-                    each == '/' || each == ':' || each.is_whitespace() || each.is_control()
-                });
-            if !fits {
-                Err(format!(
-                    "{name:?} is not the name of an interface: 1 to {INTERFACE_MAX} characters, \
-                     without spaces, '/' and ':'"
-                ))
-            } else if interfaces.contains(name) {
-                Err(format!("interface {name} is named twice: once is enough"))
-            } else {
-                Ok(name.clone())
+            let name = interface_name(name)?;
+            if interfaces.contains(&name) {
+                return Err(format!("interface {name} is named twice: once is enough"));
             }
+            Ok(name)
         })?;
         interfaces.push(name);
     }
     Ok(interfaces)
+}
+
+fn interface_name(name: &str) -> Result<String, String> {
+    let fits = !name.is_empty()
+        && name.len() <= INTERFACE_MAX
+        && !matches!(name, "." | "..")
+        && !name.contains(|each: char| {
+            each == '/' || each == ':' || each.is_whitespace() || each.is_control()
+        });
+    if fits {
+        return Ok(name.to_owned());
+    }
+    Err(format!(
+        "{name:?} is not the name of an interface: 1 to {INTERFACE_MAX} characters, without \
+         spaces, '/' and ':'"
+    ))
 }
 
 fn path(raw: Option<&Spanned<String>>, key: &str, default: &str) -> Result<PathBuf, Fault> {

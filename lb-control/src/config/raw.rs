@@ -50,6 +50,17 @@ pub(super) struct Ha {
     pub(super) heartbeat_links: Option<Spanned<Vec<Spanned<String>>>>,
     #[serde(default)]
     pub(super) addresses: Vec<Spanned<String>>,
+    #[serde(default)]
+    pub(super) track: Vec<Spanned<Track>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Track {
+    pub(super) interface: Option<Spanned<String>>,
+    pub(super) route: Option<Spanned<String>>,
+    pub(super) service: Option<Spanned<String>>,
+    pub(super) weight: Spanned<i64>,
 }
 
 #[derive(Deserialize)]

@@ -474,6 +474,11 @@ heartbeat = "20ms"
 heartbeat_port = 4000
 heartbeat_links = ["192.0.2.2 > 192.0.2.3", "10.9.9.2 > 10.9.9.3"]
 addresses = ["10.0.2.1/24 dev eth1", "192.0.2.9"]
+track = [
+    { interface = "uplink", weight = 120 },
+    { route = "198.51.100.0/24", weight = 30 },
+    { service = "www", weight = 254 },
+]
 "#;
 
 #[test]
@@ -506,6 +511,18 @@ fn reads_ha() {
             "192.0.2.9/32 dev eth0",
             "192.0.2.10/32 dev eth0",
             "10.0.2.1/24 dev eth1"
+        ]
+    );
+    let tracked = ha.track.iter();
+    let tracked: Vec<String> = tracked
+        .map(|track| format!("{} {}", track.tracked, track.weight))
+        .collect();
+    assert_eq!(
+        tracked,
+        [
+            "interface uplink 120",
+            "route 198.51.100.0/24 30",
+            "service www 254"
         ]
     );
     let short = "[ha]\ninterface = \"eth0\"\nvrid = 1\n";
@@ -579,6 +596,29 @@ fn what_is_wrong_with_ha_is_said_where_it_is() {
         ),
         ("10.9.9.2 >", "10.9.9.3 >", "cannot be both ends"),
         ("peer", "pear", "did you mean \"peer\"?"),
+        ("254", "255", "weight 255 is out of range: 1 to 254"),
+        ("120", "0", "weight 0 is out of range: 1 to 254"),
+        (
+            "\"uplink\"",
+            "\"up link\"",
+            "is not the name of an interface",
+        ),
+        ("\"www\"", "\"wwww\"", "did you mean \"www\"?"),
+        ("service =", "servise =", "did you mean \"service\"?"),
+        (
+            "{ route",
+            "{ interface = \"eth0\", route",
+            "about one thing",
+        ),
+        ("{ service = \"www\", ", "{ ", "about one thing"),
+        (
+            "{ service = \"www\"",
+            "{ interface = \"uplink\"",
+            "interface uplink is named twice",
+        ),
+        ("100.0/24", "100.1/24", "more bits set than /24"),
+        ("100.0/24", "100.0/33", "/33 is out of range: /0 to /32"),
+        ("100.0/24", "100.0", "is not as \"0.0.0.0/0\""),
     ] {
         let text = FULL.to_owned() + &HA.replacen(from, to, 1);
         let error = read(&text).expect_err(to).to_string();

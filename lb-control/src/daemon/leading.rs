@@ -1,12 +1,14 @@
 //! Whether this host leads, and what the virtual router says of it.
 
 use super::peer::{Consequence, Peer};
+use super::tracking::{self, Lowering};
 use super::{Daemon, PATIENCE};
 use crate::api::types;
-use crate::config::Ha;
+use crate::config::{Admin, BackendRef, Ha, Name};
 use crate::dataplane::Dataplane;
-use crate::proto::vrrp::LeadReason;
+use crate::proto::vrrp::{LeadReason, Priority};
 use crate::shell::heartbeat;
+use crate::shell::tracking::Missing;
 use crate::shell::vrrp::{self, Event, Report, Router, Wanted};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -44,6 +46,8 @@ pub(super) struct Leading {
     /// Where heartbeats are sent.
     peer: Option<Peer>,
     told: Option<Wanted>,
+    missing: Missing,
+    lowerings: Vec<Lowering>,
     role: Role,
     since: Instant,
     reason: String,
@@ -62,6 +66,8 @@ impl Leading {
             router: Some(router),
             peer,
             told: None,
+            missing: Missing::default(),
+            lowerings: Vec::new(),
             role: Role::Starting,
             since: Instant::now(),
             reason: "lbd was started".to_owned(),
@@ -78,6 +84,31 @@ impl Leading {
         self.reason = reason;
         self.since = Instant::now();
         self.withheld = None;
+    }
+
+    /// What is wrong that is tracked.
+    fn becomes_less_fit(&mut self, lowerings: Vec<Lowering>) {
+        if lowerings == self.lowerings {
+            return;
+        }
+        self.lowerings = lowerings;
+        let (configured, priority) = (self.ha.priority, self.priority());
+        let why = self.lowered_by().join(", ");
+        if why.is_empty() {
+            tracing::info!(%priority, "nothing lowers the priority any more");
+        } else {
+            tracing::warn!(%configured, %priority, why, "the priority is lowered");
+        }
+    }
+
+    /// What is left of the configured priority.
+    fn priority(&self) -> Priority {
+        tracking::effective(self.ha.priority, &self.lowerings)
+    }
+
+    fn lowered_by(&self) -> Vec<String> {
+        let lowerings = self.lowerings.iter();
+        lowerings.map(ToString::to_string).collect()
     }
 
     /// Takes what the router says; nothing, if it ended without being told to.
@@ -187,6 +218,8 @@ impl Leading {
             interface: Some(self.ha.interface.clone()),
             vrid: Some(self.ha.vrid.get()),
             priority: Some(self.ha.priority.get()),
+            effective_priority: Some(self.priority().get()),
+            lowered_by: self.lowered_by(),
             interval_ms: Some(u64::from(self.ha.interval.centiseconds()) * 10),
             address: self.report.address.map(|address| address.to_string()),
             addresses: addresses.into_iter().collect(),
@@ -218,14 +251,16 @@ impl<D: Dataplane> Daemon<D> {
     pub(super) fn tell_router(&mut self) {
         let ready = self.has_tables() || self.started.elapsed() > PATIENCE;
         let addresses = self.running.owned_addresses();
+        let lowerings = self.lowerings();
         let Some(leading) = &mut self.leading else {
             return;
         };
+        leading.becomes_less_fit(lowerings);
         leading.ready |= ready;
         let gives_up = leading.peer.as_ref().is_some_and(Peer::gives_up);
         let wanted = Wanted {
             addresses,
-            priority: leading.ha.priority,
+            priority: leading.priority(),
             eligible: if gives_up {
                 Err(vrrp::LAPSED.to_owned())
             } else if leading.ready {
@@ -241,6 +276,35 @@ impl<D: Dataplane> Daemon<D> {
             router.follow(wanted.clone());
             leading.told = Some(wanted);
         }
+    }
+
+    pub(super) fn on_missing(&mut self, missing: Missing) {
+        if let Some(leading) = &mut self.leading {
+            leading.missing = missing;
+        }
+        self.tell_router();
+    }
+
+    fn lowerings(&self) -> Vec<Lowering> {
+        let Some(leading) = &self.leading else {
+            return Vec::new();
+        };
+        let has_no_backend = |name: &Name| self.has_no_backend(name);
+        tracking::lowerings(&leading.ha.track, &leading.missing, has_no_backend)
+    }
+
+    /// Whether none is up of those that should be. Nobody is blamed before being checked.
+    fn has_no_backend(&self, name: &Name) -> bool {
+        let Some(service) = self.running.services.get(name) else {
+            return false;
+        };
+        let ready = service.backends.iter();
+        let mut ready = ready.filter(|(_, it)| it.admin == Admin::Ready).peekable();
+        ready.peek().is_some()
+            && ready.all(|(backend, it)| {
+                let up = self.world.up.get(&BackendRef::new(name, backend));
+                up == Some(&false) || self.world.unreachable.contains_key(it.address.ip())
+            })
     }
 
     pub(super) fn on_leading(&mut self, event: Option<Event>) {

@@ -9,6 +9,7 @@ mod status;
 mod sweeping;
 #[cfg(test)]
 mod tests;
+mod tracking;
 
 pub use peer::Peer;
 pub use request::{Handle, Request};
@@ -22,6 +23,7 @@ use crate::reconcile;
 use crate::shell::health::{Checker, HealthEvent, Target};
 use crate::shell::heartbeat;
 use crate::shell::next_hop::Resolver;
+use crate::shell::tracking::Missing;
 use crate::shell::vrrp::{self, Router};
 use crate::state::changes;
 use anyhow::Context as _;
@@ -52,6 +54,8 @@ pub struct Inputs {
     pub leading: mpsc::UnboundedReceiver<vrrp::Event>,
     /// Whether the other host lives.
     pub heartbeats: mpsc::UnboundedReceiver<heartbeat::Event>,
+    /// What is tracked and not there.
+    pub missing: mpsc::UnboundedReceiver<Missing>,
     /// The configuration file, read again, or what is wrong with it.
     pub reloads: mpsc::Receiver<Result<Config, String>>,
 }
@@ -280,6 +284,7 @@ impl<D: Dataplane> Daemon<D> {
                     self.on_leading(event);
                 }
                 Some(event) = inputs.heartbeats.recv() => self.on_heartbeat(event),
+                Some(missing) = inputs.missing.recv() => self.on_missing(missing),
                 _ = pulses.tick(), if self.leading.is_some() => self.pulse(),
                 Some(file) = inputs.reloads.recv() => self.read_again(file),
                 _ = looks.tick() => self.look_at_host(),

@@ -6,4 +6,5 @@ pub mod heartbeat;
 pub mod host;
 pub mod next_hop;
 pub mod service_manager;
+pub mod tracking;
 pub mod vrrp;

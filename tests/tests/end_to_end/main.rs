@@ -43,6 +43,9 @@ scenarios! {
         a_dead_leader_is_replaced
         a_leader_that_ends_gives_up_first
         a_restarted_leader_goes_on_leading
+        a_leader_without_a_link_gives_up
+        a_standby_without_a_link_does_not_take_over
+        what_is_tracked_lowers_the_priority
         after_a_partition_there_is_one_leader
         two_that_know_each_other_need_no_group
         addresses_come_and_go_with_services

@@ -63,6 +63,8 @@ pub(super) fn read(raw: &raw::Ha, interfaces: &[String]) -> Result<Ha, Fault> {
             checksum(text)
         })?,
         addresses,
+        // Of services, too, which are not read yet.
+        track: Vec::new(),
     })
 }
 

@@ -89,6 +89,8 @@ pub enum YieldReason {
     },
     /// It may not lead any longer, for this reason.
     Held(String),
+    /// An interface that it needs is down, or gone: this says which.
+    LinkDown(String),
     /// It was shut down.
     Shutdown,
 }
@@ -121,7 +123,7 @@ impl fmt::Display for YieldReason {
                     "{peer} leads with the same priority and a higher address"
                 )
             }
-            Self::Held(reason) => f.write_str(reason),
+            Self::Held(reason) | Self::LinkDown(reason) => f.write_str(reason),
             Self::Shutdown => f.write_str("lbd was stopped"),
         }
     }

@@ -141,7 +141,8 @@ impl Machine {
         self.effects.pop_front()
     }
 
-    /// The RFC's startup event.
+    /// The RFC's startup event. It also comes when the links are up again: what was not heard while
+    /// they were down says nothing.
     pub fn start(&mut self, now: Instant) {
         match self.phase {
             Phase::Initialize => {
@@ -163,14 +164,14 @@ impl Machine {
         }
     }
 
-    /// The RFC's shutdown event. Whoever leads gives up first, so that the next one does not wait
-    /// for longer than its skew time.
-    pub fn shutdown(&mut self) {
+    /// The RFC's shutdown event, for this reason. Whoever leads gives up first, so that the next one
+    /// does not wait for longer than its skew time.
+    pub fn shutdown(&mut self, reason: YieldReason) {
         match self.phase {
             Phase::Initialize => {}
             Phase::Backup(_) => self.phase = Phase::Initialize,
             Phase::Active(_) => {
-                self.give_up(YieldReason::Shutdown);
+                self.give_up(reason);
                 self.phase = Phase::Initialize;
             }
         }

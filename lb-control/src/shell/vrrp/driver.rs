@@ -8,7 +8,9 @@ use super::socket::AdvertSocket;
 use super::teller::Teller;
 use super::{Command, Event, LAPSED, Report, Wanted, commands, realtime};
 use crate::config::{Ha, OwnedAddress};
-use crate::proto::vrrp::{self, Claim, Effect, Machine, Params, Repeats, State, announce};
+use crate::proto::vrrp::{
+    self, Claim, Effect, Machine, Params, Repeats, State, YieldReason, announce,
+};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, ppoll};
 use nix::sys::time::TimeSpec;
@@ -197,7 +199,7 @@ impl Driver {
                 }
                 Ok(Command::Release) => {
                     if let Some(machine) = &mut self.machine {
-                        machine.shutdown();
+                        machine.shutdown(YieldReason::Shutdown);
                     }
                     self.carry_out();
                     return Break(());
@@ -213,6 +215,7 @@ impl Driver {
         self.resumes &= wanted.eligible.is_err() && wanted.may_resume;
         let old = self.wanted.replace(wanted);
         self.begin(now);
+        self.heed_links(now);
         let (Some(machine), Some(wanted)) = (&mut self.machine, &self.wanted) else {
             return;
         };
@@ -244,8 +247,9 @@ impl Driver {
         let Ok(links) = found else {
             return;
         };
-        let before = std::mem::replace(&mut self.links, links);
+        self.links = links;
         self.begin(now);
+        self.heed_links(now);
         self.connect();
         let (Some(machine), Some(wanted)) = (&self.machine, &self.wanted) else {
             return;
@@ -256,29 +260,58 @@ impl Driver {
             .iter()
             .cloned()
             .partition(|each| self.links.has(each));
-        let came_back = wanted.addresses.iter().any(|each| {
-            let now = self.links.get(&each.interface);
-            let before = before.get(&each.interface);
-            now.is_some_and(|link| link.runs) && !before.is_some_and(|link| link.runs)
-        });
         match state {
             State::Active => {
                 let gave = self.give(&missing);
                 if let Some(machine) = &mut self.machine
-                    && (came_back || !gave.is_empty())
+                    && !gave.is_empty()
                 {
                     machine.announce_again(now);
                 }
             }
-            State::Backup => {
+            State::Backup | State::Initialize => {
                 for each in self.take_away(&held) {
                     self.tell(Event::Notice(format!(
                         "{each} was here, though this host does not lead: taken away"
                     )));
                 }
             }
-            State::Initialize => {}
         }
+    }
+
+    /// Gives up leadership when an interface is not up, and starts over when all are.
+    fn heed_links(&mut self, now: Instant) {
+        let down = self.link_down();
+        let fault = down
+            .as_ref()
+            .map(|down| format!("{down}: until it is up, this host does not lead"));
+        self.faults.set(Topic::Down, fault);
+        let Some(machine) = &mut self.machine else {
+            return;
+        };
+        match (down, machine.state()) {
+            (Some(down), State::Backup | State::Active) => {
+                machine.shutdown(YieldReason::LinkDown(down));
+            }
+            (None, State::Initialize) => machine.start(now),
+            (Some(_), State::Initialize) | (None, State::Backup | State::Active) => {}
+        }
+    }
+
+    /// Which interface is not up, of those that whoever leads needs.
+    fn link_down(&self) -> Option<String> {
+        if self.links == Links::default() {
+            // They were not looked at yet.
+            return None;
+        }
+        let addresses = self.wanted.iter().flat_map(|wanted| &wanted.addresses);
+        let others = addresses.map(|each| &each.interface);
+        let mut all = std::iter::once(&self.ha.interface).chain(others);
+        all.find_map(|name| match self.links.get(name) {
+            Some(link) if link.runs => None,
+            Some(_) => Some(format!("{name} is down")),
+            None => Some(format!("{name} is gone")),
+        })
     }
 
     /// Starts the machine, once it is known what it shares, and from which address.
@@ -304,7 +337,8 @@ impl Driver {
             self.faults.set(Topic::Link, Some(fault));
             return;
         };
-        self.resumes = wanted.addresses.iter().any(|each| self.links.has(each));
+        let down = self.link_down().is_some();
+        self.resumes = !down && wanted.addresses.iter().any(|each| self.links.has(each));
         let mut machine = Machine::new(Params {
             vrid: self.ha.vrid,
             priority: wanted.priority,
@@ -317,10 +351,10 @@ impl Driver {
         machine.set_eligible(now, self.eligible());
         if self.resumes {
             machine.resume(now);
-        } else {
+        } else if !down {
             machine.start(now);
         }
-        if machine.state() == State::Backup {
+        if machine.state() != State::Active {
             self.tell(Event::StandsBy);
         }
         self.machine = Some(machine);
@@ -387,6 +421,9 @@ impl Driver {
                 Effect::Yield { reason } => {
                     let wanted = self.shared();
                     self.take_away(&wanted);
+                    // Whoever does not lead has nothing to say.
+                    self.faults.set(Topic::Send, None);
+                    self.faults.set(Topic::Announce, None);
                     self.tell(Event::Yields(reason));
                     changed = true;
                 }
@@ -462,7 +499,8 @@ impl Driver {
         for owned in addresses {
             let result = match self.links.get(&owned.interface) {
                 Some(link) => how(&self.addresses, link.ifindex, owned),
-                None => Err(io::Error::other("there is no such interface")),
+                // It has no addresses any more, and another alarm.
+                None => Ok(false),
             };
             match result {
                 Ok(true) => changed.push(owned.clone()),
@@ -510,6 +548,7 @@ struct Faults {
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Topic {
     Look,
+    Down,
     Link,
     Hear,
     Send,

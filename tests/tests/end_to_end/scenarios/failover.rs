@@ -182,6 +182,136 @@ pub(crate) fn a_restarted_leader_goes_on_leading() -> Result<()> {
     all_goes_on(&lab, regulars)
 }
 
+/// An interface of the leader goes down, and comes back: the one to the backends, over which the two
+/// do not talk, and the one over which they do.
+pub(crate) fn a_leader_without_a_link_gives_up() -> Result<()> {
+    let lab = pair()?;
+    for (interface, how) in [
+        ("eth1", "the leader gave up"),
+        ("eth0", "no leader was heard"),
+    ] {
+        let (regulars, arrivals) = traffic(&lab)?;
+        let set = |state| {
+            let first = lab.balancer(First);
+            first.ip_batch(&format!("link set {interface} {state}\n"))
+        };
+        set("down")?;
+        wait_for_role(&lab, First, "standby")?;
+        wait_for_leader(&lab, Second)?;
+        let [left, took] = [ha(&lab, First)?, ha(&lab, Second)?].map(|it| it["reason"].clone());
+        ensure!(left == format!("{interface} is down"), "{left}");
+        ensure!(took == how, "{interface}: {took}");
+        let told = alarms(&lab, First)?;
+        ensure!(told.contains("this host does not lead"), "{told}");
+        arrivals.wait_for_more(20)?;
+        set("up")?;
+        wait_for_leader(&lab, First)?;
+        let back = ha(&lab, First)?["reason"].to_string();
+        ensure!(back.contains("led with the lower priority 100"), "{back}");
+        wait_for_role(&lab, Second, "standby")?;
+        arrivals.wait_for_more(20)?;
+        tell(&format!("{interface} down and up"), arrivals)?;
+        all_goes_on(&lab, regulars)?;
+    }
+    wait_for(PATIENCE, "no alarms", || {
+        let told = alarms(&lab, First)?;
+        ensure!(told == "[]", "{told}");
+        Ok(())
+    })
+}
+
+/// What is tracked goes wrong on the leader, and is mended: an interface, a route, and a service whose
+/// backends it cannot reach.
+pub(crate) fn what_is_tracked_lowers_the_priority() -> Result<()> {
+    let mut lab = Lab::builder(programs()?).webs(3).pair().build()?;
+    lab.config.ha.more = "track = [{ interface = \"uplink\", weight = 101 }, \
+                          { route = \"198.51.100.0/24\", weight = 102 }, \
+                          { service = \"www\", weight = 103 }]\n"
+        .to_owned();
+    let add_uplink =
+        "link add uplink type veth peer name far\nlink set far up\nlink set uplink up\n";
+    let add_route = "route add 198.51.100.0/24 dev uplink\n";
+    for balancer in [First, Second] {
+        let batch = format!("{add_uplink}{add_route}");
+        lab.balancer(balancer).ip_batch(&batch)?;
+    }
+    lab.start_webs()?;
+    lab.write_config()?;
+    for balancer in [First, Second] {
+        lab.start_lbd_on(balancer)?;
+        wait_until_ready(&lab, balancer)?;
+    }
+    let webs = |verb: &str| -> String {
+        let webs = (1..=3).map(|n| kit::layout::web_address(n).ip());
+        webs.map(|ip| format!("route {verb} blackhole {ip}/32\n"))
+            .collect()
+    };
+    let (cut, mend) = (webs("add"), webs("delete"));
+    for (spoil, mend, lowered) in [
+        (
+            "link delete uplink\n",
+            format!("{add_uplink}{add_route}").as_str(),
+            [
+                "1",
+                "uplink is gone (by 101)",
+                "no route to 198.51.100.0/24 (by 102)",
+            ]
+            .as_slice(),
+        ),
+        (
+            "route delete 198.51.100.0/24\n",
+            add_route,
+            &["98", "no route to 198.51.100.0/24 (by 102)"],
+        ),
+        (&cut, &mend, &["97", "www: no backend is up (by 103)"]),
+    ] {
+        wait_for_leader(&lab, First)?;
+        wait_for_role(&lab, Second, "standby")?;
+        lab.balancer(First).ip_batch(spoil)?;
+        wait_for_leader(&lab, Second)?;
+        wait_for_role(&lab, First, "standby")?;
+        let told = ha(&lab, First)?;
+        ensure!(told["priority"] == 200, "{told}");
+        ensure!(
+            told["effective_priority"].to_string() == lowered[0],
+            "{told}"
+        );
+        let why = told["lowered_by"].to_string();
+        for expected in &lowered[1..] {
+            ensure!(why.contains(expected), "{expected:?} in {why}");
+        }
+        ask(&lab, 30)?;
+        lab.balancer(First).ip_batch(mend)?;
+    }
+    wait_for_leader(&lab, First)?;
+    wait_for_role(&lab, Second, "standby")?;
+    ask(&lab, 30)?;
+    Ok(())
+}
+
+/// A standby that has lost its link to the backends leaves the service alone.
+pub(crate) fn a_standby_without_a_link_does_not_take_over() -> Result<()> {
+    let mut lab = pair()?;
+    lab.balancer(Second).ip_batch("link set eth1 down\n")?;
+    wait_for(PATIENCE, "an alarm", || {
+        let told = alarms(&lab, Second)?;
+        ensure!(told.contains("this host does not lead"), "{told}");
+        Ok(())
+    })?;
+    lab.stop_lbd_on(First)?;
+    // It hears that the leader gave up, and does nothing for as long as it takes that one to return.
+    lab.start_lbd_on(First)?;
+    wait_for_leader(&lab, First)?;
+    let led = ha(&lab, Second)?["counters"]["led"].clone();
+    ensure!(led == 0, "it led: {led}");
+    lab.balancer(Second).ip_batch("link set eth1 up\n")?;
+    wait_until_ready(&lab, Second)?;
+    lab.kill_balancer(First)?;
+    wait_for_leader(&lab, Second)?;
+    ask(&lab, 30)?;
+    Ok(())
+}
+
 /// The two do not hear each other for a while, and both lead. After that one does, and says so.
 pub(crate) fn after_a_partition_there_is_one_leader() -> Result<()> {
     let lab = pair()?;

@@ -117,6 +117,7 @@ fn short(effect: &Effect) -> String {
             YieldReason::HigherPriority { .. } => "yield:priority",
             YieldReason::HigherAddress { .. } => "yield:address",
             YieldReason::Held(_) => "yield:held",
+            YieldReason::LinkDown(_) => "yield:link-down",
             YieldReason::Shutdown => "yield:shutdown",
         },
         Effect::SendAdvert { claim } => return format!("advert:{}", claim.to_wire()),
@@ -235,7 +236,7 @@ fn other_addresses() {
 #[test]
 fn shutdown() {
     let shutdown = |bench: &mut Bench| {
-        bench.machine.shutdown();
+        bench.machine.shutdown(YieldReason::Shutdown);
         assert_eq!(bench.machine.deadline(), None);
         bench.effects()
     };
@@ -244,6 +245,28 @@ fn shutdown() {
         shutdown,
         [INITIALIZE, INITIALIZE, INITIALIZE, INITIALIZE, released],
     );
+}
+
+#[test]
+fn links_that_go_down_and_come_back() {
+    let down = |bench: &mut Bench| {
+        let why = "eth0 is down".to_owned();
+        bench.machine.shutdown(YieldReason::LinkDown(why));
+        bench.effects()
+    };
+    let released = "Initialize advert:0 yield:link-down";
+    every(
+        down,
+        [INITIALIZE, INITIALIZE, INITIALIZE, INITIALIZE, released],
+    );
+
+    // It waited for leave when it could not hear: now it waits for whoever leads.
+    let mut bench = bench(Before::Leave);
+    down(&mut bench);
+    bench.allow();
+    bench.machine.start(bench.now);
+    assert_eq!(bench.leads(1, 150), "");
+    assert_eq!(bench.machine.state(), State::Backup);
 }
 
 #[test]
@@ -444,7 +467,7 @@ fn a_hold_outlives_a_restart() {
     bench.machine.start(bench.now);
     assert_eq!(bench.run_to_deadline(), "withheld");
     assert_eq!(bench.machine.hold(), Some("not synchronised"));
-    bench.machine.shutdown();
+    bench.machine.shutdown(YieldReason::Shutdown);
     bench.machine.start(bench.now);
     assert_eq!(bench.run_to_deadline(), "withheld");
     assert_eq!(bench.allow(), "lead:active-down advert:100 announce");
@@ -558,7 +581,7 @@ fn what_happens_is_counted() {
     bench.leads(1, 50);
     bench.hear(host(1), Claim::Release);
     bench.leads(1, 150);
-    bench.machine.shutdown();
+    bench.machine.shutdown(YieldReason::Shutdown);
     let counters = bench.machine.counters();
     assert_eq!(counters.heard, 3);
     assert_eq!(counters.releases_heard, 1);

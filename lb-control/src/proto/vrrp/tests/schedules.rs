@@ -4,7 +4,7 @@
 use super::network::{Network, Quality};
 use super::random::Random;
 use super::{centiseconds, host, ms, params, priority};
-use crate::proto::vrrp::{Machine, Params, Preempt, Priority, Repeats};
+use crate::proto::vrrp::{Machine, Params, Preempt, Priority, Repeats, YieldReason};
 use std::time::Duration;
 
 /// The longest that an advertisement takes on a link that is whole.
@@ -74,7 +74,7 @@ fn misfortune(network: &mut Network, interval: Duration) {
         }
         2..=4 => network.mend(),
         5 => network.crash(node),
-        6 => network.with(node, |machine, _| machine.shutdown()),
+        6 => network.with(node, |machine, _| machine.shutdown(YieldReason::Shutdown)),
         7 | 8 => network.start_all(),
         9 => network.freeze(node),
         10 => network.thaw(node),
@@ -225,7 +225,7 @@ fn a_release_hands_over_within_the_skew_time() {
 
         let released = network.now;
         let learned = network.nodes[leader].machine.params().interval;
-        network.with(leader, |machine, _| machine.shutdown());
+        network.with(leader, |machine, _| machine.shutdown(YieldReason::Shutdown));
         let others = network.nodes.iter().enumerate();
         let others = others.filter(|(node, _)| *node != leader);
         let highest = others.map(|(_, it)| it.machine.priority()).max();
