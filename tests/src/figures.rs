@@ -10,6 +10,7 @@ pub struct Figures {
     bench: &'static str,
     figures: Vec<Figure>,
     targets: Vec<Target>,
+    table: Option<String>,
 }
 
 /// What a figure counts.
@@ -25,6 +26,8 @@ pub enum Unit {
     PerSecond,
     /// A number of things.
     Count,
+    /// Of a hundred.
+    Percent,
 }
 
 /// What a figure should be.
@@ -32,6 +35,8 @@ pub enum Unit {
 pub enum Bound {
     /// So much, or less.
     AtMost(f64),
+    /// So much, or more.
+    AtLeast(f64),
     /// So many times another figure, or less.
     AtMostTimes(f64, &'static str),
     /// So many times another figure, or more.
@@ -49,7 +54,7 @@ struct Figure {
 
 #[derive(Debug, Clone)]
 struct Target {
-    figure: &'static str,
+    figure: String,
     bound: Bound,
 }
 
@@ -60,6 +65,7 @@ impl Figures {
             bench,
             figures: Vec::new(),
             targets: Vec::new(),
+            table: None,
         }
     }
 
@@ -82,8 +88,14 @@ impl Figures {
     }
 
     /// Says what a figure should be.
-    pub fn target(&mut self, figure: &'static str, bound: Bound) {
+    pub fn target(&mut self, figure: impl Into<String>, bound: Bound) {
+        let figure = figure.into();
         self.targets.push(Target { figure, bound });
+    }
+
+    /// Shows this to people, in the place of a list of figures that is too long to be read.
+    pub fn show_as(&mut self, table: String) {
+        self.table = Some(table);
     }
 
     /// One object: `{"bench": …, "figures": {…}}`.
@@ -122,6 +134,13 @@ impl Figures {
                     format!("{value:.1} {unit}, at most {limit} {unit} wanted"),
                 )
             }
+            Bound::AtLeast(limit) => {
+                let unit = unit(figure);
+                (
+                    value >= limit,
+                    format!("{value:.1} {unit}, at least {limit} {unit} wanted"),
+                )
+            }
             Bound::AtMostTimes(limit, other) => {
                 let ratio = self.value(other).map_or(f64::NAN, |other| value / other);
                 (
@@ -147,7 +166,14 @@ impl fmt::Display for Figures {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let width = self.figures.iter().map(|figure| figure.name.len()).max();
         let width = width.unwrap_or(0);
-        for figure in &self.figures {
+        let listed = match &self.table {
+            Some(table) => {
+                f.write_str(table)?;
+                &[]
+            }
+            None => &self.figures[..],
+        };
+        for figure in listed {
             let mut line = format!(
                 "{:<width$}{:>12} {}",
                 figure.name,
@@ -176,6 +202,7 @@ impl Unit {
             Self::Milliseconds => "ms",
             Self::PerSecond => "/s",
             Self::Count => "",
+            Self::Percent => "%",
         }
     }
 
@@ -183,7 +210,7 @@ impl Unit {
     const fn digits(self) -> usize {
         match self {
             Self::Nanoseconds | Self::Microseconds => 1,
-            Self::Milliseconds => 2,
+            Self::Milliseconds | Self::Percent => 2,
             Self::PerSecond | Self::Count => 0,
         }
     }
@@ -209,6 +236,16 @@ pub fn median(values: &[f64]) -> f64 {
         (Some(lower), Some(upper)) => f64::midpoint(lower, upper),
         _ => f64::NAN,
     }
+}
+
+/// The smallest of some values that so large a fraction of them does not exceed: 1 asks for the
+/// largest. Not a number if there is none.
+pub fn quantile(values: &[f64], fraction: f64) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let rank = (fraction * sorted.len() as f64).ceil() as usize;
+    let index = rank.clamp(1, sorted.len().max(1)) - 1;
+    sorted.get(index).copied().unwrap_or(f64::NAN)
 }
 
 #[cfg(test)]
@@ -271,5 +308,27 @@ mod tests {
         assert_eq!(median(&[3.0]), 3.0);
         assert_eq!(median(&[9.0, 1.0, 2.0]), 2.0);
         assert_eq!(median(&[9.0, 1.0, 2.0, 4.0]), 3.0);
+    }
+
+    #[test]
+    fn a_quantile_is_one_of_the_values() {
+        assert!(quantile(&[], 0.95).is_nan());
+        let twenty: Vec<f64> = (1..=20).rev().map(f64::from).collect();
+        assert_eq!(quantile(&twenty, 0.95), 19.0);
+        assert_eq!(quantile(&twenty, 1.0), 20.0);
+        assert_eq!(quantile(&twenty, 0.0), 1.0);
+        assert_eq!(quantile(&[7.0, 3.0], 0.95), 7.0);
+    }
+
+    #[test]
+    fn a_table_is_shown_in_the_place_of_a_list() {
+        let mut figures = some();
+        figures.show_as("a table\n".to_owned());
+        figures.target("call_ms", Bound::AtLeast(1.0));
+        assert_eq!(
+            figures.to_string(),
+            "a table\n\nmet     call_ms: 1.2 ms, at least 1 ms wanted\n"
+        );
+        assert!(figures.to_json().contains("keep_rps.direct"));
     }
 }

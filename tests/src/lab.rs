@@ -20,7 +20,8 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
-use nix::sys::signal::Signal;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 use crate::layout::{self, Balancer, Layout};
 use crate::lbd_config::LbdConfig;
@@ -203,9 +204,24 @@ impl Lab {
         topology::heal(&self.layout, balancer)
     }
 
+    /// Keeps the two balancers from hearing each other, while everybody else hears both.
+    pub fn part_balancers(&self) -> Result<()> {
+        topology::part(&self.layout, true)
+    }
+
+    /// Lets them hear each other again.
+    pub fn rejoin_balancers(&self) -> Result<()> {
+        topology::part(&self.layout, false)
+    }
+
     /// Cuts a balancer off, and kills everything on it: as if it lost power.
     pub fn kill_balancer(&mut self, balancer: Balancer) -> Result<()> {
         self.cut(balancer)?;
+        self.clear_balancer(balancer)
+    }
+
+    /// Kills everything on a balancer, which stays plugged in.
+    pub fn clear_balancer(&mut self, balancer: Balancer) -> Result<()> {
         if let Some(lbd) = self.lbd(balancer).take() {
             lbd.kill()?;
         }
@@ -320,20 +336,65 @@ impl Lab {
     /// this priority.
     pub fn start_keepalived_on(&mut self, balancer: Balancer, priority: u8) -> Result<()> {
         ensure!(self.lbd(balancer).is_none(), "something runs already");
-        let file = |name| self.layout.run_dir().join(name);
-        let config = file("keepalived.conf");
-        fs::write(&config, self.config.ha.to_keepalived(priority))?;
+        self.write_keepalived_config(balancer, priority)?;
+        let name = balancer.keepalived();
+        let file = |suffix| self.layout.run_dir().join(format!("{name}{suffix}"));
         let mut command = self.balancer(balancer).command("keepalived")?;
         command
             .args(["--dont-fork", "--log-console", "--vrrp", "--use-file"])
-            .arg(config)
+            .arg(file(".conf"))
             .arg("--pid")
-            .arg(file("keepalived.pid"))
+            .arg(file(".pid"))
             .arg("--vrrp_pid")
-            .arg(file("keepalived-vrrp.pid"));
-        let log = self.layout.log("keepalived");
+            .arg(file("-vrrp.pid"));
+        let log = self.layout.log(name);
         *self.lbd(balancer) = Some(Process::start(command, &log)?);
         Ok(())
+    }
+
+    /// Gives a keepalived that runs another priority.
+    pub fn reload_keepalived_on(&self, balancer: Balancer, priority: u8) -> Result<()> {
+        self.write_keepalived_config(balancer, priority)?;
+        self.signal_lbd(balancer, Signal::SIGHUP)
+    }
+
+    fn write_keepalived_config(&self, balancer: Balancer, priority: u8) -> Result<()> {
+        let file = format!("{}.conf", balancer.keepalived());
+        let path = self.layout.run_dir().join(file);
+        fs::write(&path, self.config.ha.to_keepalived(priority))
+            .with_context(|| format!("failed to write {}", path.display()))
+    }
+
+    /// Sends a signal to all processes of keepalived on a balancer: it has a parent that would
+    /// start its child again, and a child that would end in order without its parent.
+    pub fn signal_keepalived_on(&self, balancer: Balancer, signal: Signal) -> Result<()> {
+        let is_keepalived = |pid: &i32| {
+            let name = fs::read_to_string(format!("/proc/{pid}/comm"));
+            name.is_ok_and(|name| name.trim() == "keepalived")
+        };
+        let mut pids = self.balancer(balancer).pids()?;
+        pids.retain(is_keepalived);
+        ensure!(!pids.is_empty(), "keepalived does not run");
+        for pid in pids {
+            kill(Pid::from_raw(pid), signal)?;
+        }
+        Ok(())
+    }
+
+    /// Whether a balancer has the shared addresses: both, or none. An error if it has only one.
+    pub fn has_addresses(&self, balancer: Balancer) -> Result<bool> {
+        let table = self
+            .balancer(balancer)
+            .run(|| fs::read_to_string("/proc/thread-self/net/fib_trie"))??;
+        let lines: Vec<&str> = table.lines().map(str::trim).collect();
+        let has = [layout::VIP, layout::LB_BACK].map(|address| {
+            let leaf = format!("|-- {address}");
+            lines
+                .windows(2)
+                .any(|pair| pair[0] == leaf && pair[1].contains("host LOCAL"))
+        });
+        ensure!(has[0] == has[1], "only one of the addresses: {has:?}");
+        Ok(has[0])
     }
 
     /// Kills lbd with SIGKILL, as a crash would.
@@ -357,7 +418,8 @@ impl Lab {
         self.signal_lbd(balancer, Signal::SIGCONT)
     }
 
-    fn signal_lbd(&self, balancer: Balancer, signal: Signal) -> Result<()> {
+    /// Sends lbd a signal.
+    pub fn signal_lbd(&self, balancer: Balancer, signal: Signal) -> Result<()> {
         let [first, second] = &self.lbds;
         let lbd = match balancer {
             Balancer::First => first,
@@ -392,8 +454,14 @@ impl Lab {
 
     /// Runs `lbd detach`, which removes links and pins.
     pub fn detach(&self) -> Result<()> {
-        let config = self.layout.config();
-        let output = self.run_lbd(&["detach".as_ref(), "--config".as_ref(), config.as_ref()])?;
+        self.detach_on(Balancer::First)
+    }
+
+    /// Like [`detach`](Self::detach), on either balancer.
+    pub fn detach_on(&self, balancer: Balancer) -> Result<()> {
+        let mut lbd = self.balancer(balancer).command(&self.programs.lbd)?;
+        let config = self.layout.config_of(balancer);
+        let output = lbd.arg("detach").arg("--config").arg(config).output()?;
         let said = String::from_utf8_lossy(&output.stderr);
         ensure!(
             output.status.success(),
@@ -441,8 +509,8 @@ impl Lab {
         self.must_lbctl_on(Balancer::First, args).map(drop)
     }
 
-    /// Returns what lbctl prints.
-    fn must_lbctl_on(&self, balancer: Balancer, args: &[&str]) -> Result<Vec<u8>> {
+    /// Like [`must_lbctl`](Self::must_lbctl), against a balancer's lbd; returns what lbctl prints.
+    pub fn must_lbctl_on(&self, balancer: Balancer, args: &[&str]) -> Result<Vec<u8>> {
         let output = self.lbctl_on(balancer, args)?;
         let said = String::from_utf8_lossy(&output.stderr);
         ensure!(

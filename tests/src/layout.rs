@@ -94,6 +94,14 @@ impl Balancer {
             Self::Second => "lbd2",
         }
     }
+
+    /// Those of a keepalived in its place begin with this.
+    pub const fn keepalived(self) -> &'static str {
+        match self {
+            Self::First => "keepalived",
+            Self::Second => "keepalived2",
+        }
+    }
 }
 
 /// The names that a lab's parts go by.

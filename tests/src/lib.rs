@@ -12,6 +12,7 @@ pub mod layout;
 pub mod lbd_config;
 pub mod netns;
 mod offload;
+pub mod outage;
 mod process;
 pub mod random;
 pub mod raw;

@@ -44,6 +44,19 @@ pub(crate) fn heal(layout: &Layout, balancer: Balancer) -> Result<()> {
     layout.namespace("switch").ip_batch(&heal)
 }
 
+/// Keeps everything of the two balancers from each other, or no longer. Others reach both.
+pub(crate) fn part(layout: &Layout, parted: bool) -> Result<()> {
+    let isolated = if parted { "on" } else { "off" };
+    let mut part = String::new();
+    for balancer in layout.balancers() {
+        for bridge in BRIDGES {
+            let port = port(balancer.host(), bridge);
+            part += &format!("link set {port} type bridge_slave isolated {isolated}\n");
+        }
+    }
+    layout.namespace("switch").ip_batch(&part)
+}
+
 const BRIDGES: [&str; 2] = ["front", "back"];
 
 /// A load balancer has two ends, so its ports carry the bridge's name.

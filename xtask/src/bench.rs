@@ -15,7 +15,7 @@ use crate::programs;
 /// Options of the task.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Which one; all of them, one after the other, unless given
+    /// Which one; all but failover, one after the other, unless given
     #[command(subcommand)]
     bench: Option<Bench>,
 
@@ -36,6 +36,8 @@ enum Bench {
     Lab(LabArgs),
     /// Milliseconds until a change takes effect
     Apply,
+    /// Milliseconds that users notice what happens to one of two load balancers, beside keepalived
+    Failover(FailoverArgs),
 }
 
 #[derive(Clone, Default, clap::Args)]
@@ -53,21 +55,28 @@ struct LabArgs {
     only: Option<String>,
 }
 
-impl LabArgs {
-    /// As the benchmark itself wants them.
-    fn passed_on(&self) -> impl Iterator<Item = &str> {
-        [
-            ("--seconds", &self.seconds),
-            ("--connections", &self.connections),
-            ("--only", &self.only),
-        ]
-        .into_iter()
-        .filter_map(|(option, value)| Some([option, value.as_deref()?]))
-        .flatten()
-    }
+#[derive(Clone, Default, clap::Args)]
+struct FailoverArgs {
+    /// Measure only these: host_dead, kill9, freeze, link_cut, channel_cut, partition_heal, switch,
+    /// restart, spurious
+    #[arg(long, value_name = "FAULT,…")]
+    only: Option<String>,
+
+    /// Measure only these: headgate, keepalived
+    #[arg(long, value_name = "NAME,…")]
+    peers: Option<String>,
+
+    /// How long to wait for takeovers without a fault
+    #[arg(long, value_name = "N")]
+    spurious_seconds: Option<String>,
+
+    /// Copy the logs of the daemons to this directory
+    #[arg(long, value_name = "DIR")]
+    logs: Option<String>,
 }
 
 impl Bench {
+    /// All but the one that takes hours.
     fn all() -> Vec<Self> {
         vec![Self::Dataplane, Self::Lab(LabArgs::default()), Self::Apply]
     }
@@ -77,7 +86,31 @@ impl Bench {
             Self::Dataplane => "dataplane",
             Self::Lab(_) => "lab",
             Self::Apply => "apply",
+            Self::Failover(_) => "failover",
         }
+    }
+
+    /// Its own options, as the benchmark itself wants them.
+    fn passed_on(&self) -> Vec<&str> {
+        let options = match self {
+            Self::Dataplane | Self::Apply => Vec::new(),
+            Self::Lab(args) => vec![
+                ("--seconds", &args.seconds),
+                ("--connections", &args.connections),
+                ("--only", &args.only),
+            ],
+            Self::Failover(args) => vec![
+                ("--only", &args.only),
+                ("--peers", &args.peers),
+                ("--spurious-seconds", &args.spurious_seconds),
+                ("--logs", &args.logs),
+            ],
+        };
+        options
+            .into_iter()
+            .filter_map(|(option, value)| Some([option, value.as_deref()?]))
+            .flatten()
+            .collect()
     }
 }
 
@@ -101,9 +134,7 @@ pub(crate) fn run(args: Args) -> Result<()> {
         if let Some(rounds) = args.rounds {
             command.args(["--rounds", &rounds.to_string()]);
         }
-        if let Bench::Lab(lab) = bench {
-            command.args(lab.passed_on());
-        }
+        command.args(bench.passed_on());
         let status = wait_for(command)?;
         if !status.success() {
             bail!("the benchmark {} did not end well ({status})", bench.name());

@@ -97,6 +97,13 @@ impl Progress {
         }
     }
 
+    /// What was found on the way. A terminal shows only what is at the end.
+    pub(crate) fn note(&mut self, text: &str) {
+        if !self.terminal {
+            eprintln!("{text}");
+        }
+    }
+
     pub(crate) fn end(&mut self) {
         if self.terminal {
             eprint!("\r\x1b[K");

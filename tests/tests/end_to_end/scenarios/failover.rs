@@ -61,20 +61,8 @@ pub(super) fn wait_for_leader(lab: &Lab, balancer: Balancer) -> Result<()> {
     wait_for_role(lab, balancer, "leader")
 }
 
-/// Whether the balancer has the shared addresses: both, or none.
 pub(super) fn has_addresses(lab: &Lab, balancer: Balancer) -> Result<bool> {
-    let table = lab
-        .balancer(balancer)
-        .run(|| std::fs::read_to_string("/proc/thread-self/net/fib_trie"))??;
-    let has = [VIP, LB_BACK].map(|address| {
-        let lines: Vec<&str> = table.lines().map(str::trim).collect();
-        let leaf = format!("|-- {address}");
-        lines
-            .windows(2)
-            .any(|pair| pair[0] == leaf && pair[1].contains("host LOCAL"))
-    });
-    ensure!(has[0] == has[1], "only one of the addresses: {has:?}");
-    Ok(has[0])
+    lab.has_addresses(balancer)
 }
 
 pub(super) fn alarms(lab: &Lab, balancer: Balancer) -> Result<String> {
@@ -461,7 +449,7 @@ fn alone(change: impl FnOnce(&mut Lab)) -> Result<Lab> {
 
 fn wait_until_keepalived_says(lab: &Lab, what: &str) -> Result<()> {
     wait_for(PATIENCE, &format!("keepalived to say {what:?}"), || {
-        let log = lab.log("keepalived")?;
+        let log = lab.log(Second.keepalived())?;
         ensure!(log.contains(what), "{log}");
         Ok(())
     })

@@ -1,0 +1,179 @@
+//! What happens to the pair, and how it is undone.
+
+use std::io::Write as _;
+use std::process::Stdio;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use kit::layout::Balancer::{self, First, Second};
+use nix::sys::signal::Signal;
+
+use crate::contender::{Pair, Peer};
+use crate::support::{installed, pause};
+
+/// The port of the channel between two of Headgate, TCP.
+const CHANNEL_PORT: u16 = 4786;
+/// Longer than anybody here needs to notice anything.
+const NOTICED: Duration = Duration::from_secs(1);
+/// How long the channel is cut: long enough to be missed and to be opened again in vain.
+const CHANNEL_IS_CUT: Duration = Duration::from_secs(3);
+
+/// What happens to the one that leads, unless said otherwise.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
+#[value(rename_all = "snake_case")]
+pub(crate) enum Fault {
+    /// Nothing gets through to it any more, and everything on it is killed.
+    HostDead,
+    /// Its daemon is killed.
+    Kill9,
+    /// Its daemon is stopped with SIGSTOP, and goes on when another leads.
+    Freeze,
+    /// Its link to the clients is set down at its own end.
+    LinkCut,
+    /// What the two tell each other over TCP is dropped for a while; they hear each other otherwise.
+    ChannelCut,
+    /// The two did not hear each other, so that both led, and now hear each other again.
+    PartitionHeal,
+    /// It is told to hand over.
+    Switch,
+    /// Its daemon is ended in order and started again, and so is the other one's, one by one.
+    Restart,
+}
+
+impl Fault {
+    pub(crate) const ALL: [Self; 8] = [
+        Self::HostDead,
+        Self::Kill9,
+        Self::Freeze,
+        Self::LinkCut,
+        Self::ChannelCut,
+        Self::PartitionHeal,
+        Self::Switch,
+        Self::Restart,
+    ];
+
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::HostDead => "host_dead",
+            Self::Kill9 => "kill9",
+            Self::Freeze => "freeze",
+            Self::LinkCut => "link_cut",
+            Self::ChannelCut => "channel_cut",
+            Self::PartitionHeal => "partition_heal",
+            Self::Switch => "switch",
+            Self::Restart => "restart",
+        }
+    }
+
+    /// Whether it can happen to these.
+    pub(crate) fn concerns(self, peer: Peer) -> bool {
+        self != Self::ChannelCut || peer == Peer::Headgate
+    }
+
+    /// What comes before, and is not measured.
+    pub(crate) fn prepare(self, pair: &Pair<'_>) -> Result<()> {
+        if self == Self::PartitionHeal {
+            pair.lab.part_balancers()?;
+            pair.wait_for_leaders(&[First, Second])?;
+            // The announcements of the second one have arrived.
+            pause(NOTICED)?;
+        }
+        Ok(())
+    }
+
+    /// What is measured, from the beginning of this call on.
+    pub(crate) fn happen(self, pair: &mut Pair<'_>) -> Result<()> {
+        match self {
+            Self::HostDead => pair.power_off(First)?,
+            Self::Kill9 => pair.kill_daemon(First)?,
+            Self::Freeze => {
+                pair.signal_daemon(First, Signal::SIGSTOP)?;
+                pause(NOTICED)?;
+                pair.signal_daemon(First, Signal::SIGCONT)?;
+            }
+            Self::LinkCut => pair.set_link(First, false)?,
+            Self::ChannelCut => {
+                cut_channel(pair)?;
+                pause(CHANNEL_IS_CUT)?;
+                restore_channel(pair)?;
+            }
+            Self::PartitionHeal => pair.lab.rejoin_balancers()?,
+            Self::Switch => pair.switch()?,
+            Self::Restart => {
+                for balancer in [First, Second] {
+                    pair.stop_daemon(balancer)?;
+                    pair.start_daemon(balancer)?;
+                    pair.wait_for_leaders(&[First])?;
+                }
+            }
+        }
+        pause(NOTICED)
+    }
+
+    /// An error if nothing came of it: then nothing was measured, either.
+    pub(crate) fn ensure_happened(self, pair: &Pair<'_>) -> Result<()> {
+        let leads = |balancer: Balancer| pair.lab.has_addresses(balancer);
+        match self {
+            Self::HostDead | Self::Kill9 | Self::LinkCut => {
+                ensure!(leads(Second)?, "the second one does not lead");
+            }
+            Self::Switch => pair.wait_for_leaders(&[Second])?,
+            Self::Freeze | Self::PartitionHeal | Self::ChannelCut | Self::Restart => {
+                pair.wait_for_leaders(&[First])?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Undoes it, until all is as it was.
+    pub(crate) fn mend(self, pair: &mut Pair<'_>) -> Result<()> {
+        match self {
+            Self::HostDead => pair.power_on(First)?,
+            Self::Kill9 => pair.start_daemon(First)?,
+            Self::LinkCut => pair.set_link(First, true)?,
+            Self::Switch => pair.switch_back()?,
+            Self::Freeze | Self::PartitionHeal | Self::ChannelCut | Self::Restart => {}
+        }
+        pair.wait_until_initial()
+    }
+}
+
+fn cut_channel(pair: &Pair<'_>) -> Result<()> {
+    nft(
+        pair,
+        &format!(
+            "table ip cut {{\n\
+                 chain incoming {{\n\
+                     type filter hook input priority 0;\n\
+                     tcp dport {CHANNEL_PORT} drop\n\
+                     tcp sport {CHANNEL_PORT} drop\n\
+                 }}\n\
+             }}\n"
+        ),
+    )
+}
+
+fn restore_channel(pair: &Pair<'_>) -> Result<()> {
+    nft(pair, "delete table ip cut\n")
+}
+
+fn nft(pair: &Pair<'_>, input: &str) -> Result<()> {
+    let mut child = pair
+        .lab
+        .balancer(First)
+        .command(installed("nft")?)?
+        .args(["-f", "-"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .context("failed to start nft")?;
+    if let Some(mut stdin) = child.stdin.take() {
+        // If it has stopped reading, its own error below says why.
+        let _ = stdin.write_all(input.as_bytes());
+    }
+    let output = child.wait_with_output()?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "nft refused: {}", said.trim());
+    Ok(())
+}

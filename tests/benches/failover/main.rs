@@ -1,0 +1,404 @@
+//! `cargo xtask bench failover`: how long users notice what happens to one of two load balancers.
+//!
+//! One lab, one client, the same web servers, and two hosts that are in turn a pair of Headgate's
+//! and one of keepalived's with HAProxy. In each round every fault happens once to each of them,
+//! while a [prober](probe) begins a connection every millisecond and [users](users) are patient.
+//! After that, all is brought back to how it was, which is not measured.
+
+mod contender;
+mod faults;
+mod probe;
+mod spurious;
+mod table;
+mod users;
+
+#[path = "../support/mod.rs"]
+mod support;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result};
+use clap::Parser as _;
+use clap::ValueEnum;
+use clap::builder::PossibleValue;
+use kit::figures::{Bound, Figures, Unit, median, quantile};
+use kit::lab::Lab;
+use kit::layout::Balancer::{First, Second};
+
+use contender::{Contender, Pair, Peer, Setting};
+use faults::Fault;
+use probe::Prober;
+use support::{Options, Progress, go_on};
+use users::{Errors, Users};
+
+/// Rounds, unless told.
+const ROUNDS: u32 = 20;
+/// Web servers.
+pub(crate) const WEBS: u8 = 3;
+/// How long an outage is waited for to end.
+const LONGEST: Duration = Duration::from_secs(30);
+
+/// How long users notice what happens to one of two load balancers.
+#[derive(clap::Parser)]
+struct Args {
+    #[command(flatten)]
+    options: Options,
+
+    /// Only these faults, or takeovers without one: spurious
+    #[arg(long, value_name = "FAULT", value_delimiter = ',')]
+    only: Vec<Part>,
+
+    /// Measure only these
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    peers: Vec<Peer>,
+
+    /// How long to wait for takeovers without a fault; 600 and 240 unless given
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    spurious_seconds: Option<u64>,
+
+    /// Copy the logs of the daemons to this directory at the end, with the times of all faults
+    #[arg(long, value_name = "DIR")]
+    logs: Option<PathBuf>,
+}
+
+/// Something that can be measured by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Part {
+    Fault(Fault),
+    Spurious,
+}
+
+impl ValueEnum for Part {
+    fn value_variants<'a>() -> &'a [Self] {
+        const ALL: [Part; 9] = {
+            let mut all = [Part::Spurious; 9];
+            let mut index = 0;
+            while index < Fault::ALL.len() {
+                all[index] = Part::Fault(Fault::ALL[index]);
+                index += 1;
+            }
+            all
+        };
+        &ALL
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        Some(PossibleValue::new(match self {
+            Self::Fault(fault) => fault.name(),
+            Self::Spurious => "spurious",
+        }))
+    }
+}
+
+impl Args {
+    fn wants(&self, part: Part) -> bool {
+        self.only.is_empty() || self.only.contains(&part)
+    }
+
+    fn contenders(&self) -> Vec<Contender> {
+        let wanted = |it: &Contender| self.peers.is_empty() || self.peers.contains(&it.peer);
+        Contender::ALL.into_iter().filter(wanted).collect()
+    }
+}
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    // Web servers with a thread each, as hosts with one processor have: many more threads than
+    // there are processors here would measure the scheduler.
+    // SAFETY: this is the only thread yet.
+    unsafe { std::env::set_var("TOKIO_WORKER_THREADS", "1") };
+    support::run(&args.options, || measure(&args))
+}
+
+/// What one fault did, once.
+pub(crate) struct Outcome {
+    /// Milliseconds in which no connection was established.
+    pub(crate) outage: f64,
+    /// Milliseconds in which none was answered.
+    pub(crate) unanswered: f64,
+    pub(crate) requests: u64,
+    pub(crate) failed: u64,
+    pub(crate) lost: u64,
+}
+
+/// What was found of a contender.
+pub(crate) struct Found {
+    pub(crate) contender: Contender,
+    /// By the fault, one for each round.
+    pub(crate) outcomes: Vec<(Fault, Vec<Outcome>)>,
+    /// Takeovers without a fault, and in how many seconds.
+    pub(crate) spurious: Option<(u64, u64)>,
+    /// How often there was nothing to be measured.
+    pub(crate) errors: u64,
+}
+
+fn measure(args: &Args) -> Result<Figures> {
+    let contenders = args.contenders();
+    contenders.iter().try_for_each(|it| it.check())?;
+    raise_limit()?;
+
+    let mut lab = Lab::builder(support::programs()?).webs(WEBS).pair().build()?;
+    // As a product runs: the lab's own settings make it hurry, for tests.
+    lab.config.interval = "2s".to_owned();
+    lab.config.timeout = "1s".to_owned();
+    lab.config.idle_timeout = "300s".to_owned();
+    lab.config.tables = contender::echo_service();
+    // What the machine has set may pace packets by timers. This one is always there, and does not.
+    for namespace in lab.layout().namespaces() {
+        namespace.sysctl(&[("ipv4/tcp_congestion_control", "reno")])?;
+    }
+    lab.start_webs()?;
+
+    let mut progress = Progress::new();
+    let mut found: Vec<Found> = contenders.into_iter().map(|it| Found::of(it, args)).collect();
+    let measured = rounds(args, &mut lab, &mut found, &mut progress)
+        .and_then(|()| wait_for_takeovers(args, &mut lab, &mut found, &mut progress));
+    progress.end();
+    if let Some(directory) = &args.logs {
+        save_logs(&lab, directory)?;
+    }
+    measured?;
+    Ok(figures(&found))
+}
+
+impl Found {
+    fn of(contender: Contender, args: &Args) -> Self {
+        let faults = Fault::ALL.into_iter();
+        let outcomes = faults
+            .filter(|fault| args.wants(Part::Fault(*fault)) && fault.concerns(contender.peer))
+            .map(|fault| (fault, Vec::new()));
+        Self {
+            contender,
+            outcomes: outcomes.collect(),
+            spurious: None,
+            errors: 0,
+        }
+    }
+}
+
+/// Every fault, once for each contender in each round.
+fn rounds(
+    args: &Args,
+    lab: &mut Lab,
+    found: &mut [Found],
+    progress: &mut Progress,
+) -> Result<()> {
+    let rounds = args.options.rounds.unwrap_or(ROUNDS);
+    for round in 1..=rounds {
+        for Found {
+            contender,
+            outcomes,
+            errors,
+            ..
+        } in &mut *found
+        {
+            if outcomes.is_empty() {
+                continue;
+            }
+            let name = contender.name();
+            let mut pair = start(lab, *contender)?;
+            for (fault, outcomes) in outcomes {
+                let what = format!("round {round} of {rounds}, {name}, {}", fault.name());
+                progress.step(&what);
+                match once(&mut pair, *fault) {
+                    Ok((outcome, wrong)) => {
+                        progress.note(&format!("{what}: {}{wrong}", table::sentence(&outcome)));
+                        outcomes.push(outcome);
+                    }
+                    Err(error) => {
+                        go_on()?;
+                        eprintln!("\nERROR: {what}: {error:#}");
+                        *errors += 1;
+                        pair.stop()?;
+                        pair = start(lab, *contender)?;
+                    }
+                }
+            }
+            pair.stop()?;
+        }
+    }
+    Ok(())
+}
+
+fn start(lab: &mut Lab, contender: Contender) -> Result<Pair<'_>> {
+    let name = contender.name();
+    Pair::start(lab, contender).with_context(|| format!("failed to start {name}"))
+}
+
+/// Lets a fault happen, and undoes it; returns also what went wrong for users, in words.
+fn once(pair: &mut Pair<'_>, fault: Fault) -> Result<(Outcome, String)> {
+    fault.prepare(pair).context("before")?;
+    let client = pair.lab.client();
+    let users = Users::start(&client)?;
+    users.wait_until_served()?;
+    let prober = Prober::start(&client)?;
+    prober.wait_until_well(LONGEST)?;
+    let begin = Instant::now();
+    fault.happen(pair)?;
+    prober.wait_until_well(LONGEST)?;
+    let seen = prober.stop(begin)?;
+    let fate = users.stop()?;
+    fault.ensure_happened(pair)?;
+    fault.mend(pair).context("afterwards")?;
+    let count = |errors: &Errors| errors.values().sum();
+    let wrong = [&fate.failed, &fate.lost].into_iter().flatten();
+    let wrong: String = wrong.map(|(what, count)| format!("; {count} x {what}")).collect();
+    let outcome = Outcome {
+        outage: milliseconds(seen.unconnected),
+        unanswered: milliseconds(seen.unanswered),
+        requests: fate.requests,
+        failed: count(&fate.failed),
+        lost: count(&fate.lost),
+    };
+    Ok((outcome, wrong))
+}
+
+fn milliseconds(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1_000.0
+}
+
+/// Watches each contender among busy threads.
+fn wait_for_takeovers(
+    args: &Args,
+    lab: &mut Lab,
+    found: &mut [Found],
+    progress: &mut Progress,
+) -> Result<()> {
+    if !args.wants(Part::Spurious) {
+        return Ok(());
+    }
+    for found in found {
+        let contender = found.contender;
+        let seconds = args.spurious_seconds.unwrap_or(match contender.setting {
+            Setting::Default => 600,
+            Setting::Fast => 240,
+        });
+        let what = format!("{}, busy processors for {seconds} s", contender.name());
+        progress.step(&what);
+        let pair = start(lab, contender)?;
+        let takeovers = spurious::takeovers(&pair, Duration::from_secs(seconds))?;
+        progress.note(&format!("{what}: {takeovers} takeovers"));
+        found.spurious = Some((takeovers, seconds));
+        pair.stop()?;
+    }
+    Ok(())
+}
+
+fn figures(found: &[Found]) -> Figures {
+    let mut figures = Figures::of("failover");
+    for found in found {
+        let prefix = found.contender.prefix();
+        for (fault, outcomes) in &found.outcomes {
+            let fault = fault.name();
+            for (what, of) in [
+                ("outage_ms", (|it| it.outage) as fn(&Outcome) -> f64),
+                ("unanswered_ms", |it| it.unanswered),
+            ] {
+                let values: Vec<f64> = outcomes.iter().map(of).collect();
+                for (statistic, value) in [
+                    ("median", median(&values)),
+                    ("p95", quantile(&values, 0.95)),
+                    ("max", quantile(&values, 1.0)),
+                ] {
+                    let name = format!("{prefix}{what}.{fault}.{statistic}");
+                    figures.add(name, value, Unit::Milliseconds);
+                }
+            }
+            for (what, of) in [
+                ("requests", (|it| it.requests) as fn(&Outcome) -> u64),
+                ("failed_requests", |it| it.failed),
+                ("lost_connections", |it| it.lost),
+            ] {
+                let sum: u64 = outcomes.iter().map(of).sum();
+                figures.add(format!("{prefix}{what}.{fault}"), sum as f64, Unit::Count);
+            }
+        }
+        figures.add(format!("{prefix}errors"), found.errors as f64, Unit::Count);
+        if let Some((takeovers, _)) = found.spurious {
+            figures.add(spurious_name(found.contender), takeovers as f64, Unit::Count);
+        }
+        if found.contender.peer == Peer::Headgate {
+            targets(found, &mut figures);
+        }
+    }
+    figures.show_as(table::of(found));
+    figures
+}
+
+fn spurious_name(contender: Contender) -> String {
+    let peer = match contender.peer {
+        Peer::Headgate => "",
+        Peer::Keepalived => "keepalived.",
+    };
+    let setting = match contender.setting {
+        Setting::Default => "default",
+        Setting::Fast => "fast",
+    };
+    format!("{peer}spurious.{setting}")
+}
+
+/// What is wanted of what was measured.
+fn targets(found: &Found, figures: &mut Figures) {
+    let prefix = found.contender.prefix();
+    let (median, max) = match found.contender.setting {
+        Setting::Default => (170.0, 220.0),
+        Setting::Fast => (35.0, 60.0),
+    };
+    for (fault, _) in &found.outcomes {
+        let name = |what: &str| format!("{prefix}{what}.{}", fault.name());
+        let outage = |statistic| format!("{}.{statistic}", name("outage_ms"));
+        match fault {
+            Fault::HostDead | Fault::Kill9 | Fault::Freeze | Fault::LinkCut => {
+                figures.target(outage("median"), Bound::AtMost(median));
+                figures.target(outage("max"), Bound::AtMost(max));
+            }
+            Fault::PartitionHeal => figures.target(outage("max"), Bound::AtMost(60.0)),
+            Fault::Switch | Fault::Restart | Fault::ChannelCut => {
+                figures.target(name("failed_requests"), Bound::AtMost(0.0));
+                figures.target(name("lost_connections"), Bound::AtMost(0.0));
+            }
+        }
+    }
+    if found.spurious.is_some() {
+        figures.target(spurious_name(found.contender), Bound::AtMost(0.0));
+    }
+}
+
+/// An outage of some seconds leaves more connections open than a process may usually have.
+fn raise_limit() -> Result<()> {
+    let mut limit = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
+    // SAFETY: the pointers are to live memory of the type that the calls ask for.
+    let result = unsafe {
+        match libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) {
+            0 => {
+                limit.rlim_cur = limit.rlim_max;
+                libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit)
+            }
+            error => error,
+        }
+    };
+    if result != 0 {
+        return Err(std::io::Error::last_os_error()).context("failed to allow more open files");
+    }
+    Ok(())
+}
+
+fn save_logs(lab: &Lab, directory: &std::path::Path) -> Result<()> {
+    std::fs::create_dir_all(directory)
+        .with_context(|| format!("failed to create {}", directory.display()))?;
+    for balancer in [First, Second] {
+        for name in [balancer.lbd(), balancer.keepalived()] {
+            let (from, to) = (lab.layout().log(name), directory.join(format!("{name}.log")));
+            if from.exists() {
+                std::fs::copy(&from, &to)
+                    .with_context(|| format!("failed to write {}", to.display()))?;
+            }
+        }
+    }
+    Ok(())
+}
