@@ -9,8 +9,9 @@ pub mod delta;
 pub mod flows;
 pub mod message;
 pub mod session;
+#[cfg(test)]
+mod tests;
 pub mod version;
-
 
 pub use message::{Hello, Message, Proposal, Snapshot, Status};
 pub use session::{Effect, Session};
