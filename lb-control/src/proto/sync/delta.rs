@@ -41,7 +41,16 @@ pub enum Fault {
     /// A service has not so many slots.
     #[error("{1} slots of service {0} were sent, which are more than it can have")]
     TooMany(ServiceId, u32),
+    /// Two services have the same number.
+    #[error("two services were sent that have the number {0}")]
+    Twice(ServiceId),
+    /// All of it together is more than is sent.
+    #[error("the tables that were sent are longer than {MAX} bytes")]
+    TooLong,
 }
+
+/// How long all tables together may be.
+pub(super) const MAX: usize = 64 << 20;
 
 /// Unchanged slots that are sent along, rather than to begin anew.
 const GAP: usize = 4;
@@ -100,8 +109,9 @@ impl Delta {
         *self == Self::default()
     }
 
-    /// Changes `tables`. After a fault they are not to be used.
+    /// Changes `tables`. After a fault they are as they were.
     pub fn apply(self, tables: &mut Tables) -> Result<(), Fault> {
+        self.fits(tables)?;
         // An id may have gone from one service to another.
         for key in self.services.keys() {
             if let Some(old) = tables.services.remove(key) {
@@ -110,11 +120,7 @@ impl Delta {
         }
         for (key, service) in self.services {
             if let Some(service) = service {
-                let count = service.slot_count;
-                if count as usize > capacity::SLOTS_PER_SERVICE {
-                    return Err(Fault::TooMany(service.id, count));
-                }
-                let empty = vec![Slot::EMPTY; count as usize];
+                let empty = vec![Slot::EMPTY; service.slot_count as usize];
                 tables.slots.insert(service.id, empty);
                 tables.services.insert(key, service);
             }
@@ -122,14 +128,41 @@ impl Delta {
         merge(&mut tables.backends, self.backends);
         merge(&mut tables.reverse, self.reverse);
         for (service, first, run) in self.slots {
-            let slots = tables.slots.get_mut(&service);
-            let slots = slots.ok_or(Fault::NoService(service))?;
-            let range = slots.get_mut(first as usize..).unwrap_or_default();
-            let count = run.len();
-            let range = range
-                .get_mut(..count)
-                .ok_or(Fault::TooMany(service, count as u32))?;
-            range.copy_from_slice(&run);
+            let slots = tables.slots.get_mut(&service).map(Vec::as_mut_slice);
+            let range = slots.and_then(|slots| slots.get_mut(first as usize..));
+            if let Some(range) = range.and_then(|range| range.get_mut(..run.len())) {
+                range.copy_from_slice(&run);
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether it can be applied. Room for slots is not made because somebody claims to have them.
+    fn fits(&self, tables: &Tables) -> Result<(), Fault> {
+        let kept = tables.services.iter();
+        let kept = kept.filter(|(key, _)| !self.services.contains_key(key));
+        let kept = kept.map(|(_, service)| service);
+        let mut counts = BTreeMap::new();
+        for service in kept.chain(self.services.values().flatten()) {
+            let count = service.slot_count;
+            if count as usize > capacity::SLOTS_PER_SERVICE
+                || service.first_slot.checked_add(count).is_none()
+            {
+                return Err(Fault::TooMany(service.id, count));
+            }
+            if counts.insert(service.id, count).is_some() {
+                return Err(Fault::Twice(service.id));
+            }
+        }
+        let total: u64 = counts.values().map(|count| u64::from(*count)).sum();
+        if total > (MAX / size_of::<Slot>()) as u64 {
+            return Err(Fault::TooLong);
+        }
+        for (service, first, run) in &self.slots {
+            let count = counts.get(service).ok_or(Fault::NoService(*service))?;
+            if u64::from(*first) + run.len() as u64 > u64::from(*count) {
+                return Err(Fault::TooMany(*service, run.len() as u32));
+            }
         }
         Ok(())
     }

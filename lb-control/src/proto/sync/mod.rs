@@ -9,6 +9,8 @@ pub mod delta;
 pub mod flows;
 pub mod message;
 pub mod session;
+#[cfg(test)]
+mod tests;
 pub mod version;
 
 pub use message::{Hello, Message, Proposal, Snapshot, Status};

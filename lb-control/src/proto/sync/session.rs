@@ -47,9 +47,6 @@ mod frame {
 /// How long a part of the tables may be.
 const PART: usize = 1 << 20;
 
-/// How long all tables together may be.
-const TABLES_MAX: usize = 64 << 20;
-
 /// What the daemon has to do. Effects come in the order in which things were said.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Effect {
@@ -323,8 +320,8 @@ impl Session {
                 Ok(())
             }
             frame::TABLES | frame::TABLES_END => {
-                if link.parts.len() + payload.len() > TABLES_MAX {
-                    return Err("the tables that were sent are too long".to_owned());
+                if link.parts.len() + payload.len() > delta::MAX {
+                    return Err(delta::Fault::TooLong.to_string());
                 }
                 link.parts.extend_from_slice(payload);
                 if *kind == frame::TABLES_END {
