@@ -49,8 +49,8 @@ pub mod capacity {
     pub const BACKENDS: usize = 1_024;
     /// Recorded flows.
     pub const FLOWS: usize = 262_144;
-    /// Bytes of the ring buffer of new flows, each of which takes 24: four seconds of all that one
-    /// CPU may record, unless configured otherwise. A power of two, and a multiple of any page size.
+    /// Bytes of the ring buffer of new flows. Each takes 24, so there is room for 43,690. A power of
+    /// two, and a multiple of any page size.
     pub const NEW_FLOWS: usize = 1 << 20;
 }
 

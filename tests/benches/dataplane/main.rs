@@ -33,6 +33,8 @@ use world::{Program, Service, World};
 const ROUNDS: u32 = 25;
 /// Packets of each case in a round. Enough to fill the caches anew after the case before.
 const PACKETS: usize = 65_536;
+/// New connections in a round: so many that they can be told before anybody reads.
+const NEW: usize = 32_768;
 
 /// What a packet costs in the loaded program.
 #[derive(clap::Parser)]
@@ -54,6 +56,10 @@ struct Case<'w> {
     frames: Vec<Frame>,
     /// What the program must return.
     action: u32,
+    /// Packets in a round.
+    packets: usize,
+    /// Whose flows are forgotten before each round.
+    forgets: Option<&'w World>,
     /// The medians of the rounds.
     medians: Vec<f64>,
     /// The next frame.
@@ -67,15 +73,28 @@ impl<'w> Case<'w> {
             program,
             frames,
             action,
+            packets: PACKETS,
+            forgets: None,
             medians: Vec::new(),
             next: 0,
         }
     }
 
-    /// Measures `PACKETS` packets.
+    /// Connections that are recorded, each with its only packet.
+    fn recording(figure: &'static str, world: &'w World, action: u32) -> Self {
+        let frames = frames::shuffled(Kind::Syn, Service::Dirty, NEW as u32);
+        Self {
+            packets: NEW,
+            forgets: Some(world),
+            ..Self::new(figure, &world.headgate, frames, action)
+        }
+    }
+
+    /// Measures some packets.
     fn round(&mut self) -> Result<()> {
+        self.forgets.map_or(Ok(()), World::forget_flows)?;
         let mut timing = Timing::default();
-        for _ in 0..PACKETS {
+        for _ in 0..self.packets {
             let frame = &self.frames[self.next];
             self.next = (self.next + 1) % self.frames.len();
             let run = self.program.run(frame)?;
@@ -100,17 +119,27 @@ fn measure(rounds: u32) -> Result<Figures> {
     world::prepare(&lab)?;
     // Interfaces have their numbers, and routes their meaning, in this namespace.
     lab.lb().run(move || -> Result<Figures> {
-        let steady = World::load(&pins.join("steady"), 65_536).context("the first program")?;
-        let full = World::load(&pins.join("full"), 262_144).context("the second program")?;
-        let figures = take(&steady, &full, rounds)?;
-        for world in [&steady, &full] {
-            world.check()?;
-        }
+        let load = |name: &str, recorded, tells_flows| {
+            World::load(&pins.join(name), recorded, tells_flows)
+                .with_context(|| format!("the program {name}"))
+        };
+        let steady = [
+            load("steady", 65_536, false)?,
+            load("full", 262_144, false)?,
+        ];
+        let recording = [load("silent", 0, false)?, load("telling", 0, true)?];
+        let figures = take(&steady, &recording, rounds)?;
+        steady.iter().try_for_each(World::check)?;
+        recording.iter().try_for_each(World::check_new)?;
         Ok(figures)
     })?
 }
 
-fn take(steady: &World, full: &World, rounds: u32) -> Result<Figures> {
+fn take(
+    [steady, full]: &[World; 2],
+    [silent, telling]: &[World; 2],
+    rounds: u32,
+) -> Result<Figures> {
     const PASS: u32 = 2;
     const REDIRECT: u32 = 4;
     eprintln!("building packets");
@@ -172,6 +201,8 @@ fn take(steady: &World, full: &World, rounds: u32) -> Result<Figures> {
             dirty(Kind::Data, 262_144),
             REDIRECT,
         ),
+        Case::recording("net_ns.new", silent, REDIRECT),
+        Case::recording("net_ns.new_told", telling, REDIRECT),
     ];
 
     let mut progress = Progress::new();

@@ -1,11 +1,12 @@
 //! The loaded program, and the tables that it is measured with.
 
+use std::cell::RefCell;
 use std::net::Ipv4Addr;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::Path;
 
 use anyhow::{Context as _, Result, ensure};
-use aya::maps::{HashMap, MapData};
+use aya::maps::{HashMap, Map, MapData, RingBuf};
 use aya::programs::Xdp;
 use aya::{Ebpf, Pod};
 use bytemuck::Zeroable as _;
@@ -99,25 +100,28 @@ pub(crate) struct World {
     pub(crate) headgate: Program,
     /// The product, as backends' packets come.
     pub(crate) headgate_back: Program,
-    kernel: Kernel,
+    kernel: RefCell<Kernel>,
+    /// What the program tells of flows.
+    told: RefCell<RingBuf<MapData>>,
 }
 
 impl World {
     /// Loads the object, pins its maps below `root`, and fills them, with this many recorded
-    /// flows. Must be called in the load balancer's namespace.
-    pub(crate) fn load(root: &Path, recorded: u32) -> Result<Self> {
+    /// flows. Whether it tells of those that it records is for the caller to say. Must be called in
+    /// the load balancer's namespace.
+    pub(crate) fn load(root: &Path, recorded: u32, tells_flows: bool) -> Result<Self> {
         let pins = Pins::new(root);
         let limits = Limits {
             services: capacity::SERVICES as u32,
             backends: capacity::BACKENDS as u32,
             flows: capacity::FLOWS as u32,
-            records_per_second: 10_000,
+            records_per_second: u32::MAX,
         };
         let options = Options {
             limits,
             log_verdicts: false,
             fenced: false,
-            tells_flows: false,
+            tells_flows,
         };
         let mut object = dataplane::load(&pins, &options)?;
         program(&mut object, "nop")?.load()?;
@@ -130,6 +134,8 @@ impl World {
         let steps = reconcile::plan(&kernel.read()?, &tables(back));
         reconcile::apply(&mut kernel, &steps)?;
         record(&pins, recorded)?;
+        let told = Map::from_map_data(MapData::from_pin(pins.map("NEW_FLOWS"))?)?;
+        let told = RingBuf::try_from(told)?;
 
         let mut runnable = |name: &str, ingress| -> Result<Program> {
             let fd = program(&mut object, name)?.fd()?.as_fd();
@@ -142,17 +148,41 @@ impl World {
             nop: runnable("nop", front)?,
             headgate: runnable("headgate", front)?,
             headgate_back: runnable("headgate", back)?,
-            kernel,
+            kernel: RefCell::new(kernel),
+            told: RefCell::new(told),
         })
+    }
+
+    /// Forgets all recorded flows, and reads what was told of them.
+    pub(crate) fn forget_flows(&self) -> Result<()> {
+        let mut kernel = self.kernel.borrow_mut();
+        let keys: Vec<FlowKey> = kernel.flows()?.into_iter().map(|(key, _)| key).collect();
+        kernel.remove_flows(&keys)?;
+        while self.told.borrow_mut().next().is_some() {}
+        Ok(())
     }
 
     /// An error if the flow table was not used as intended: always hit, never written.
     pub(crate) fn check(&self) -> Result<()> {
-        let counts = self.kernel.tracking()?;
+        let counts = self.kernel.borrow().tracking()?;
         let count = |what: Tracking| counts.get(what as usize).copied().unwrap_or(0);
         ensure!(
             count(Tracking::Hit) > 0 && Tracking::ALL[1..].iter().all(|&what| count(what) == 0),
             "recorded flows were not found, or others were recorded: {counts:?}"
+        );
+        Ok(())
+    }
+
+    /// An error if the flow table was not used as intended: never hit, always written, and told.
+    pub(crate) fn check_new(&self) -> Result<()> {
+        let counts = self.kernel.borrow().tracking()?;
+        let count = |what: Tracking| counts.get(what as usize).copied().unwrap_or(0);
+        let recorded = count(Tracking::Recorded);
+        ensure!(
+            recorded > 0
+                && count(Tracking::Miss) == recorded
+                && counts.iter().sum::<u64>() == 2 * recorded,
+            "flows were not recorded, or not told: {counts:?}"
         );
         Ok(())
     }
@@ -234,7 +264,7 @@ unsafe impl<T: bytemuck::Pod> Pod for Raw<T> {}
 
 /// Records the first `count` flows of the dirty service.
 fn record(pins: &Pins, count: u32) -> Result<()> {
-    let map = aya::maps::Map::from_map_data(MapData::from_pin(pins.map("FLOWS"))?)?;
+    let map = Map::from_map_data(MapData::from_pin(pins.map("FLOWS"))?)?;
     let mut flows: HashMap<MapData, Raw<FlowKey>, Raw<Flow>> = map.try_into()?;
     // Seen in a future that does not come while this runs, so that no packet renews it.
     let now = nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC_COARSE)?;

@@ -23,6 +23,7 @@ use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 use std::pin::{Pin, pin};
 use std::task::Poll;
+use std::time::Duration;
 
 /// Small, so that the flow table can be filled and the budget spent.
 pub(crate) const LIMITS: Limits = Limits {
@@ -31,6 +32,9 @@ pub(crate) const LIMITS: Limits = Limits {
     flows: 16,
     records_per_second: 100,
 };
+
+/// How long a reader may wait for what was told.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The program, its maps, and the world around it.
 pub(crate) struct Rig {
@@ -150,12 +154,15 @@ impl Rig {
     /// is told of every time.
     pub(crate) fn told_to_a_reader(&mut self, case: &Case) -> Result<()> {
         let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_io()
+            .enable_all()
             .build()?;
-        let result = runtime.block_on(self.read_what_is_told(case));
+        let result = runtime.block_on(async {
+            let read = self.read_what_is_told(case);
+            tokio::time::timeout(PATIENCE, read).await
+        });
         // It moved on without our own reader.
         self.told = RingBuf::try_from(open(&self.pins, "NEW_FLOWS")?)?;
-        result
+        result.context("the reader was not woken")?
     }
 
     async fn read_what_is_told(&mut self, case: &Case) -> Result<()> {

@@ -170,8 +170,8 @@ impl Tables for Maps {
 
     #[inline(always)]
     fn tell(&self, key: &FlowKey, flow: Flow) -> bool {
-        // Without flags, the reader is woken only if it has read all there was: a reader that is
-        // busy costs no interrupts.
+        // Without flags, the reader is woken only if it has read all there was: one that lets
+        // flows gather costs few interrupts.
         TELLS_FLOWS.load() == 0 || NEW_FLOWS.output(NewFlow { key: *key, flow }, 0).is_ok()
     }
 
