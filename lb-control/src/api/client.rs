@@ -138,6 +138,22 @@ impl Client {
         self.read(&self.ask(request, self.timeout).await?)
     }
 
+    /// Has something done.
+    ///
+    /// # Errors
+    ///
+    /// If it was refused, or there is no answer.
+    pub async fn post<T: DeserializeOwned>(
+        &self,
+        uri: &str,
+        body: &impl Serialize,
+    ) -> Result<T, ClientError> {
+        let text = serde_json::to_vec(body).map_err(|error| self.garbled(error))?;
+        let request = Request::post(uri).header(CONTENT_TYPE, "application/json");
+        let request = request.body(Full::from(text));
+        self.read(&self.ask(request, self.timeout).await?)
+    }
+
     fn read<T: DeserializeOwned>(&self, body: &[u8]) -> Result<T, ClientError> {
         serde_json::from_slice(body).map_err(|error| self.garbled(error))
     }

@@ -11,6 +11,8 @@ pub(super) enum Route<'a> {
     Metrics,
     Events,
     Ha,
+    Switch,
+    Release,
     Changes,
     Services,
     Service(&'a str),
@@ -34,6 +36,8 @@ impl<'a> Route<'a> {
             ("metrics", None, ..) => Self::Metrics,
             ("events", None, ..) => Self::Events,
             ("ha", None, ..) => Self::Ha,
+            ("ha", Some("switch"), None, _) => Self::Switch,
+            ("ha", Some("release"), None, _) => Self::Release,
             ("changes", None, ..) => Self::Changes,
             ("services", None, ..) => Self::Services,
             ("backends", None, ..) => Self::AllBackends,
@@ -57,6 +61,7 @@ impl<'a> Route<'a> {
             | Self::Events
             | Self::Ha
             | Self::AllBackends => "GET",
+            Self::Switch | Self::Release => "POST",
             Self::Changes => "GET, DELETE",
             Self::Services | Self::Backends(_) => "GET, POST",
             Self::Service(_) | Self::Backend(..) => "GET, PATCH, DELETE",

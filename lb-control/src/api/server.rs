@@ -157,6 +157,11 @@ async fn answer(
         return Ok(events(wanted, &sources.events, closed).await);
     }
     let force = force(route, &head.method, head.uri.query())?;
+    match route {
+        Route::Switch => in_time(handle.switch()).await??,
+        Route::Release => in_time(handle.release()).await??,
+        _ => {}
+    }
     let change = match (route, head.method.as_str()) {
         (Route::Changes, "DELETE") => Ok(Change::Reset),
         (Route::Services, "POST") => change::add_service(&read(body).await?),
@@ -200,7 +205,7 @@ async fn look(route: Route<'_>, handle: &Handle) -> Result<Answer, Fault> {
         Route::Version | Route::Stats | Route::Metrics | Route::Events | Route::Status => {
             json(ok, &status, revision)
         }
-        Route::Ha => json(ok, &status.ha, revision),
+        Route::Ha | Route::Switch | Route::Release => json(ok, &status.ha, revision),
         Route::Changes => json(ok, &status.changes, revision),
         Route::Services => json(ok, &status.services, revision),
         Route::Service(name) => json(ok, service(&status, name)?, revision),

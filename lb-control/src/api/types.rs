@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 pub struct Status {
     /// Version of lbd.
     pub version: String,
-    /// The revision of the configuration: grows with every change and with every start of lbd.
+    /// The revision of the configuration: grows with every change.
     pub revision: u64,
     /// Seconds since lbd started.
     pub uptime_s: u64,
@@ -69,6 +69,12 @@ pub struct Ha {
     /// Whether the other host lives. Only where heartbeats are sent.
     #[serde(default)]
     pub peer: Option<HaPeer>,
+    /// What the two know of each other. Only where a peer is configured.
+    #[serde(default)]
+    pub pair: Option<HaPair>,
+    /// Its priority was lowered to this when it handed leadership over.
+    #[serde(default)]
+    pub stands_behind: Option<u8>,
     /// What was sent, heard and refused since lbd was started, and how often it led.
     pub counters: BTreeMap<String, u64>,
 }
@@ -88,6 +94,57 @@ pub struct HaPeer {
     pub late_us: u64,
     /// The ways to it.
     pub links: Vec<HaLink>,
+}
+
+/// What two hosts of a pair know of each other, over the channel between them.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct HaPair {
+    /// Whether it is known who the other host is.
+    pub paired: bool,
+    /// Whether the channel is up.
+    pub connected: bool,
+    /// Since when, in seconds.
+    pub since_s: Option<u64>,
+    /// Why it is not.
+    pub down: Option<String>,
+    /// Whether the standby has all that the leader has.
+    pub synchronised: bool,
+    /// Why not.
+    pub lacks: Option<String>,
+    /// For how long the standby has not confirmed what it was sent, in milliseconds.
+    pub lag_ms: u64,
+    /// The configuration of this host.
+    pub version: HaVersion,
+    /// The other host, while the channel is up.
+    pub host: Option<HaPairHost>,
+}
+
+/// The other host of a pair, as it tells.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct HaPairHost {
+    /// What it is called: the beginning of its certificate's fingerprint.
+    pub name: String,
+    /// The release that it runs.
+    pub release: String,
+    /// Whether it leads.
+    pub leads: bool,
+    /// Whether it would, if this host did not.
+    pub ready: bool,
+    /// Its priority at the moment.
+    pub priority: u8,
+    /// Its configuration.
+    pub version: HaVersion,
+}
+
+/// Which configuration a host has.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct HaVersion {
+    /// How often the right to make changes has passed from host to host.
+    pub term: u64,
+    /// How many changes there were: the revision.
+    pub epoch: u64,
+    /// A digest of it.
+    pub hash: String,
 }
 
 /// A way to the other host.

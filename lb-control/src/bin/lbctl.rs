@@ -85,6 +85,13 @@ enum Command {
 enum HaCommand {
     /// Whether this one leads, since when and why, and what was sent and heard
     Status,
+    /// Hand leadership to the other host, without a gap
+    ///
+    /// Works on either. Whoever hands over stands behind the other until `ha release`, or until it
+    /// leads again because the other ended.
+    Switch,
+    /// Go back to the configured priority after a switch
+    Release,
 }
 
 #[derive(Subcommand)]
@@ -269,6 +276,8 @@ async fn run(arguments: Arguments) -> Result<(), Failure> {
     match arguments.command {
         Command::Status { check } => session.status(check).await,
         Command::Ha(HaCommand::Status) => session.ha_status().await,
+        Command::Ha(HaCommand::Switch) => session.ha_switch().await,
+        Command::Ha(HaCommand::Release) => session.ha_release().await,
         Command::Service(command) => run_service(&session, command).await,
         Command::Backend(command) => run_backend(&session, command).await,
         Command::Config(ConfigCommand::Diff) => session.diff().await,

@@ -4,7 +4,7 @@ use anyhow::{Context as _, ensure};
 use clap::{Parser, Subcommand};
 use lb_control::api::{listener, server};
 use lb_control::config::{self, Config, Ha, HeartbeatLinks, Heartbeats};
-use lb_control::daemon::{Daemon, Handle, HostState, Inputs, Peer, Watchers};
+use lb_control::daemon::{Daemon, Handle, HostState, Inputs, Peer, StartHeartbeats, Watchers};
 use lb_control::dataplane::{self, Attacher, Kernel, Lease, Options, Pins};
 use lb_control::observe::events::Events;
 use lb_control::observe::scrape::Scrapes;
@@ -176,10 +176,8 @@ async fn run(file: &Path, log_verdicts: bool) -> anyhow::Result<()> {
     let secret = secret::load_or_create(&config.state_dir)?;
     let (heartbeat_sender, heartbeats) = mpsc::unbounded_channel();
     let teller = Teller::new().context("failed to make an event descriptor")?;
-    let peer = match &config.ha {
-        Some(ha) => start_heartbeats(ha, secret, &pins, &teller, heartbeat_sender).await?,
-        None => None,
-    };
+    let mut heartbeats_of = heartbeats_of(config.ha.clone(), &pins, &teller, heartbeat_sender)?;
+    let peer = heartbeats_of(secret)?;
     let mut attacher = Attacher::new(object, &pins, &config.interfaces);
     if !attacher.takes_over() {
         let (_, failures) = attacher.attach();
@@ -208,6 +206,8 @@ async fn run(file: &Path, log_verdicts: bool) -> anyhow::Result<()> {
         resolver: Resolver::spawn(hop_sender),
         router: router.transpose()?,
         peer,
+        heartbeats: heartbeats_of,
+        pair: None,
         host: Box::new({
             let notify = Arc::clone(&notify);
             move |config, may_attach| {
@@ -222,6 +222,8 @@ async fn run(file: &Path, log_verdicts: bool) -> anyhow::Result<()> {
         }),
     };
     let (reload_sender, reloads) = mpsc::channel(1);
+    let (_channel_sender, channel) = mpsc::channel(1);
+    let (_flow_sender, new_flows) = mpsc::channel(1);
 
     let kernel = Kernel::open(&pins)?;
     let socket = config.socket.clone();
@@ -253,6 +255,8 @@ async fn run(file: &Path, log_verdicts: bool) -> anyhow::Result<()> {
                 next_hops,
                 leading,
                 heartbeats,
+                channel,
+                new_flows,
                 missing,
                 reloads,
             },
@@ -265,29 +269,39 @@ async fn run(file: &Path, log_verdicts: bool) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Starts the heartbeats, if there are to be any, and waits until there is a lease: the program is
-/// not to be attached before. Whether this host may keep it is for the daemon to say.
-async fn start_heartbeats(
-    ha: &Ha,
-    secret: [u64; 2],
+/// How heartbeats are started, if there are to be any. Whoever starts them waits until there is a
+/// lease: the program is not to be attached before. Whether this host may keep it is for the daemon
+/// to say.
+fn heartbeats_of(
+    ha: Option<Ha>,
     pins: &Pins,
     router: &Teller,
     events: mpsc::UnboundedSender<heartbeat::Event>,
-) -> anyhow::Result<Option<Peer>> {
+) -> anyhow::Result<StartHeartbeats> {
     /// The thread needs a few system calls for it.
     const LEASE_WAIT: Duration = Duration::from_secs(1);
-    let Some(heartbeats) = &ha.heartbeats else {
-        return Ok(None);
-    };
-    let settings = heartbeat_settings(ha, heartbeats, secret)?;
     let lease = Lease::open(pins)?;
-    let heartbeat = Heartbeat::spawn(&settings, lease.clone(), vec![router.clone()], events)?;
-    heartbeat.refresh(true);
-    let start = Instant::now();
-    while lease.until() <= dataplane::boot_ns() && start.elapsed() < LEASE_WAIT {
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
-    Ok(Peer::new(ha, &settings, heartbeat))
+    // Nobody else can have taken over as long as it lasts.
+    let mut goes_on = lease.until() > dataplane::boot_ns();
+    let router = router.clone();
+    Ok(Box::new(move |secret| {
+        let Some((ha, heartbeats)) = ha
+            .as_ref()
+            .and_then(|ha| Some((ha, ha.heartbeats.as_ref()?)))
+        else {
+            return Ok(None);
+        };
+        let settings = heartbeat_settings(ha, heartbeats, secret)?;
+        let routers = vec![router.clone()];
+        let heartbeat = Heartbeat::spawn(&settings, lease.clone(), routers, events.clone())?;
+        heartbeat.refresh(true);
+        let start = Instant::now();
+        while lease.until() <= dataplane::boot_ns() && start.elapsed() < LEASE_WAIT {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        let may_resume = std::mem::replace(&mut goes_on, false);
+        Ok(Peer::new(ha, &settings, heartbeat, may_resume))
+    }))
 }
 
 fn heartbeat_settings(

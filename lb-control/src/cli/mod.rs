@@ -125,6 +125,29 @@ impl Session {
         self.show(&ha, |colour| table::ha(&ha, colour))
     }
 
+    /// `ha switch`
+    ///
+    /// # Errors
+    ///
+    /// If it was refused, or there is no answer.
+    pub async fn ha_switch(&self) -> Result<(), Failure> {
+        let ha: Ha = self.client.post("/v1/ha/switch", &()).await?;
+        self.show(&ha, |_| match ha.role.as_str() {
+            "leader" => "this host leads now\n".to_owned(),
+            _ => "the other host leads now\n".to_owned(),
+        })
+    }
+
+    /// `ha release`
+    ///
+    /// # Errors
+    ///
+    /// If it was refused, or there is no answer.
+    pub async fn ha_release(&self) -> Result<(), Failure> {
+        let ha: Ha = self.client.post("/v1/ha/release", &()).await?;
+        self.show(&ha, |_| "this host has its own priority again\n".to_owned())
+    }
+
     /// `service list`
     ///
     /// # Errors

@@ -33,6 +33,15 @@ pub enum Change {
     },
     /// Back to the file: away with all other changes.
     Reset,
+    /// Other services, as the file or the other host of a pair has them.
+    Replace {
+        /// All of them.
+        services: BTreeMap<Name, Service>,
+        /// Backends that leave by force.
+        cut: Vec<BackendRef>,
+        /// What it is, for people.
+        what: String,
+    },
 }
 
 impl fmt::Display for Change {
@@ -62,6 +71,7 @@ impl fmt::Display for Change {
                 write!(f, "remove backend {backend}{how}")
             }
             Self::Reset => f.write_str("go back to the file"),
+            Self::Replace { what, .. } => f.write_str(what),
         }
     }
 }
@@ -121,6 +131,7 @@ pub fn apply(config: &Config, change: &Change) -> Result<Config, Refusal> {
         }
         // The file is known to whoever applies this.
         Change::Reset => {}
+        Change::Replace { services, .. } => config.services.clone_from(services),
         Change::RemoveBackend { backend, force: _ } => {
             backend_mut(&mut config, backend)?;
             service_mut(&mut config, &backend.service)?

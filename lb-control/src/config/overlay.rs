@@ -42,6 +42,26 @@ impl Overlay {
         *self == Self::default()
     }
 
+    /// All services of `config`, as what is added to none.
+    #[must_use]
+    pub fn all_of(config: &Config) -> Self {
+        Self::between(&without_services(config), config)
+    }
+
+    /// The services of this alone, in the place of those of `config`.
+    ///
+    /// # Errors
+    ///
+    /// If they contradict each other: why.
+    pub fn in_place_of(&self, config: &Config) -> Result<BTreeMap<Name, Service>, String> {
+        let applied = self.apply(&without_services(config));
+        if applied.reasons.is_empty() {
+            Ok(applied.config.services)
+        } else {
+            Err(applied.reasons.join("; "))
+        }
+    }
+
     /// What must be done to the services of `base` to have those of `running`.
     #[must_use]
     pub fn between(base: &Config, running: &Config) -> Self {
@@ -292,6 +312,13 @@ impl AddedBackend {
             backend.admin = self.admin;
         }
         Ok(change)
+    }
+}
+
+fn without_services(config: &Config) -> Config {
+    Config {
+        services: BTreeMap::new(),
+        ..config.clone()
     }
 }
 

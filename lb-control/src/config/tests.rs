@@ -3,6 +3,7 @@
 use super::*;
 use crate::api::types::{BackendPatch, NewBackend, NewService};
 use crate::config::Refusal;
+use crate::proto::sync::Version;
 use crate::state::changes;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
@@ -307,6 +308,7 @@ fn the_store_keeps_the_overlay() {
     let kept = changes::Kept {
         revision: 7,
         overlay,
+        version: Some(Version::default().next("one", "digest".to_owned())),
     };
     changes::save(&state_dir, &kept).unwrap();
     assert_eq!(changes::load(&state_dir).unwrap(), Some(kept));

@@ -1,68 +1,157 @@
-//! Another configuration: by CLI, or from the file.
+//! Another configuration: by CLI, from the file, or from the other host of a pair.
+//!
+//! A change is prepared first, which refuses what does not fit and does nothing. Between preparing
+//! and making it, the other host of a pair takes it over ([`super::pairing`]).
 
 use super::{Daemon, chain};
 use crate::config::{BackendRef, Change, Config, Overlay, Refusal, change};
 use crate::dataplane::Dataplane;
 use crate::desired;
+use crate::proto::sync::{Snapshot, Version};
 use crate::state::changes;
 use lb_ebpf::abi::BackendId;
 use std::collections::BTreeSet;
 
+/// A change that fits, and is not made yet.
+#[derive(Clone, Debug)]
+pub(super) struct Prepared {
+    /// What it is, for people.
+    pub(super) what: String,
+    /// The configuration with it.
+    pub(super) next: Config,
+    /// Backends that leave by force.
+    pub(super) cut: Vec<BackendRef>,
+    /// The file that it comes from, if that was read anew.
+    pub(super) file: Option<File>,
+    left_out: Option<Overlay>,
+}
+
+/// The configuration file, read again.
+#[derive(Clone, Debug)]
+pub(super) struct File {
+    base: Config,
+    warnings: Vec<String>,
+}
+
 impl<D: Dataplane> Daemon<D> {
-    pub(super) fn change(
+    /// The revision of the configuration that runs.
+    pub(super) const fn revision(&self) -> u64 {
+        self.version.epoch
+    }
+
+    /// What a change by CLI, or from the other host, makes of the configuration.
+    pub(super) fn prepare(
         &mut self,
         wanted: &Change,
         if_revision: Option<u64>,
-    ) -> Result<u64, Refusal> {
-        if let Some(expected) = if_revision.filter(|expected| *expected != self.revision) {
-            return Err(Refusal::Conflict {
-                expected,
-                actual: self.revision,
-            });
+    ) -> Result<Prepared, Refusal> {
+        let actual = self.revision();
+        if let Some(expected) = if_revision.filter(|expected| *expected != actual) {
+            return Err(Refusal::Conflict { expected, actual });
         }
-        if let Change::RemoveBackend {
-            backend,
-            force: true,
-        } = wanted
-            && let Some(id) = self.leaving(backend)
-        {
-            self.world.cut.insert(id);
-            let result = self.reconcile(&self.running.clone());
-            result.map_err(|error| Refusal::Failed(chain(&error)))?;
-            return Ok(self.revision);
+        let mut prepared = Prepared {
+            what: wanted.to_string(),
+            next: self.running.clone(),
+            cut: Vec::new(),
+            file: None,
+            left_out: None,
+        };
+        match wanted {
+            Change::RemoveBackend {
+                backend,
+                force: true,
+            } => prepared.cut.push(backend.clone()),
+            Change::Replace { cut, .. } => prepared.cut.clone_from(cut),
+            Change::Reset => prepared.left_out = Some(Overlay::default()),
+            _ => {}
         }
-        let next = match wanted {
+        prepared.next = match wanted {
             Change::Reset => self.base.clone(),
+            // It left before, and finishes its connections.
+            Change::RemoveBackend {
+                backend,
+                force: true,
+            } if self.leaving(backend).is_some() => return Ok(prepared),
             wanted => change::apply(&self.running, wanted)?,
         };
-        // Whatever is refused is refused before anything is kept or done.
-        desired::desired_with(&mut self.built, &next, &self.world, &self.tables)
-            .map_err(|full| Refusal::Invalid(full.to_string()))?;
-        let left_out = match wanted {
-            Change::Reset => Overlay::default(),
-            _ => self.left_out.clone(),
+        self.fits(&prepared.next).map_err(Refusal::Invalid)?;
+        Ok(prepared)
+    }
+
+    /// Whether there is room in the tables.
+    pub(super) fn fits(&mut self, config: &Config) -> Result<(), String> {
+        desired::desired_with(&mut self.built, config, &self.world, &self.tables)
+            .map(drop)
+            .map_err(|full| full.to_string())
+    }
+
+    /// Makes a change: writes it down, and makes the tables follow.
+    pub(super) fn commit(&mut self, prepared: Prepared) -> Result<u64, Refusal> {
+        let Prepared {
+            next,
+            cut,
+            file,
+            left_out,
+            what: _,
+        } = prepared;
+        let version = if next.services == self.running.services && file.is_none() {
+            self.version.clone()
+        } else {
+            self.next_version(&next)
         };
-        self.keep(&next, self.revision + 1, &left_out)
-            .map_err(|error| Refusal::Failed(chain(&error)))?;
-        if *wanted == Change::Reset {
-            self.left_out = left_out;
+        self.install(next, version, file, left_out, &cut)?;
+        Ok(self.revision())
+    }
+
+    /// The version that this host gives to a configuration that it makes the running one.
+    pub(super) fn next_version(&self, next: &Config) -> Version {
+        self.version.next(&self.host_id, Snapshot::hash(next))
+    }
+
+    /// Makes `next` the running configuration.
+    pub(super) fn install(
+        &mut self,
+        next: Config,
+        version: Version,
+        file: Option<File>,
+        left_out: Option<Overlay>,
+        cut: &[BackendRef],
+    ) -> Result<(), Refusal> {
+        let left_out = left_out.unwrap_or_else(|| self.left_out.clone());
+        let base = file.as_ref().map_or(&self.base, |file| &file.base);
+        let kept = keep(base, &next, &version, &left_out);
+        match (kept, &file) {
+            (Ok(()), _) => {}
+            (Err(error), None) => return Err(Refusal::Failed(chain(&error))),
+            // What the file says is on disk: it is tried again at each sweep.
+            (Err(error), Some(_)) => self.unkept = Some(chain(&error)),
+        }
+        if left_out != self.left_out || file.is_some() {
             self.warnings.clear();
         }
-        if let Change::RemoveBackend {
-            backend,
-            force: true,
-        } = wanted
-            && let Some(id) = self.ids.get(backend)
-        {
-            self.world.cut.insert(*id);
+        self.left_out = left_out;
+        if let Some(file) = file {
+            self.base.services = file.base.services;
+            self.base.idle_timeout = file.base.idle_timeout;
+            self.running.idle_timeout = file.base.idle_timeout;
+            self.warnings = file.warnings;
         }
+        for backend in cut {
+            let configured = self.ids.get(backend).copied();
+            self.world.cut.extend(self.leaving(backend).or(configured));
+        }
+        let next = Config {
+            services: next.services,
+            ..self.running.clone()
+        };
         let result = self.reconcile(&next);
+        self.version = version;
+        self.unshared = false;
         self.accept(next);
         result.map_err(|error| {
             let error = chain(&error);
             Refusal::Failed(format!("the change is kept and tried again: {error}"))
-        })?;
-        Ok(self.revision)
+        })
     }
 
     /// The id of a backend that was removed, and finishes its connections.
@@ -77,15 +166,9 @@ impl<D: Dataplane> Daemon<D> {
         (!self.ids.contains_key(backend)).then_some(*id)
     }
 
-    /// Writes down what must outlive this process.
-    fn keep(&self, config: &Config, revision: u64, left_out: &Overlay) -> anyhow::Result<()> {
-        let overlay = Overlay::between(&self.base, config).with(left_out);
-        changes::save(&self.base.state_dir, &changes::Kept { revision, overlay })
-    }
-
     /// Writes down what runs. Where that fails, it is tried again at each sweep.
     pub(super) fn keep_running(&mut self) {
-        let result = self.keep(&self.running, self.revision, &self.left_out);
+        let result = keep(&self.base, &self.running, &self.version, &self.left_out);
         let unkept = result.err().map(|error| chain(&error));
         if let Some(error) = unkept.as_ref().filter(|_| self.unkept != unkept) {
             tracing::error!(error, "what runs is not written down");
@@ -96,19 +179,23 @@ impl<D: Dataplane> Daemon<D> {
     /// Takes the configuration file as it is now. Nothing is changed if it is wrong, or does not
     /// fit.
     pub(super) fn read_again(&mut self, file: Result<Config, String>) {
-        let result = file.and_then(|file| self.reload(file));
-        self.refused_file = result.err();
-        if let Some(error) = &self.refused_file {
-            tracing::error!(error, "kept the old configuration");
+        let prepared = file.and_then(|file| self.prepare_file(file));
+        match prepared {
+            Ok(prepared) => self.submit(prepared, super::pairing::Reply::File),
+            Err(error) => self.refuse_file(error),
         }
     }
 
-    fn reload(&mut self, base: Config) -> Result<(), String> {
+    /// Says why the file that was read is not what runs.
+    pub(super) fn refuse_file(&mut self, error: String) {
+        tracing::error!(error, "kept the old configuration");
+        self.refused_file = Some(error);
+    }
+
+    fn prepare_file(&mut self, base: Config) -> Result<Prepared, String> {
         let overlay = Overlay::between(&self.base, &self.running).with(&self.left_out);
         let applied = overlay.apply(&base);
-        let next = applied.config;
-        desired::desired_with(&mut self.built, &next, &self.world, &self.tables)
-            .map_err(|full| full.to_string())?;
+        self.fits(&applied.config)?;
         let restart = self.base.differs_until_restart(&base);
         if !restart.is_empty() {
             let keys = restart.join(", ");
@@ -117,9 +204,8 @@ impl<D: Dataplane> Daemon<D> {
         for reason in &applied.reasons {
             tracing::warn!("{reason}");
         }
-        self.left_out = applied.left_out;
-        self.warnings = applied.reasons;
-        self.warnings.extend(restart.iter().map(|key| {
+        let mut warnings = applied.reasons;
+        warnings.extend(restart.iter().map(|key| {
             let how = match *key {
                 // Their sizes are those of the maps.
                 "limits" | "bpffs" => "stop lbd, `lbd detach` with the old file, and start it",
@@ -127,30 +213,18 @@ impl<D: Dataplane> Daemon<D> {
             };
             format!("{key} in the configuration file differs from what runs: {how}")
         }));
-        self.base.services = base.services;
-        self.base.idle_timeout = base.idle_timeout;
-        self.running.idle_timeout = base.idle_timeout;
-        let next = Config {
-            services: next.services,
-            ..self.running.clone()
-        };
-        let result = self.reconcile(&next);
-        self.accept(next);
-        self.keep_running();
-        if let Err(error) = result {
-            tracing::error!(
-                error = chain(&error),
-                "could not apply the new configuration"
-            );
-        }
-        tracing::info!(revision = self.revision, "reloaded the configuration");
-        Ok(())
+        Ok(Prepared {
+            what: "take over the configuration file".to_owned(),
+            next: applied.config,
+            cut: Vec::new(),
+            file: Some(File { base, warnings }),
+            left_out: Some(applied.left_out),
+        })
     }
 
     /// Makes `config` the running one.
     fn accept(&mut self, config: Config) {
         self.running = config;
-        self.revision += 1;
         let known: BTreeSet<BackendRef> = self.ids.keys().cloned().collect();
         self.health.retain(|backend, _| known.contains(backend));
         self.world.up.retain(|backend, _| known.contains(backend));
@@ -158,4 +232,19 @@ impl<D: Dataplane> Daemon<D> {
         self.look_at_host();
         self.tell_router();
     }
+}
+
+/// Writes down what must outlive this process.
+fn keep(
+    base: &Config,
+    config: &Config,
+    version: &Version,
+    left_out: &Overlay,
+) -> anyhow::Result<()> {
+    let kept = changes::Kept {
+        revision: version.epoch,
+        overlay: Overlay::between(base, config).with(left_out),
+        version: Some(version.clone()),
+    };
+    changes::save(&base.state_dir, &kept)
 }

@@ -5,7 +5,7 @@ use super::tracking::{self, Lowering};
 use super::{Daemon, PATIENCE};
 use crate::api::types;
 use crate::config::{Admin, BackendRef, Ha, Name};
-use crate::dataplane::Dataplane;
+use crate::dataplane::{Dataplane, boot_ns};
 use crate::proto::vrrp::{LeadReason, Priority};
 use crate::shell::heartbeat;
 use crate::shell::tracking::Missing;
@@ -16,6 +16,10 @@ use std::time::{Duration, Instant};
 
 /// For how long a second leader is an alarm after it was last heard.
 const SECOND_LEADER_SHOWN: Duration = Duration::from_secs(10);
+
+/// For how long what still arrives is forwarded after lbd gave up leadership and ended, in
+/// nanoseconds.
+const FAREWELL_NS: u64 = 5_000_000_000;
 
 /// What this host is to the addresses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,6 +80,27 @@ impl Leading {
             withheld: None,
             faults: Vec::new(),
             ready: false,
+        }
+    }
+
+    /// For tests, which say what a router would.
+    #[cfg(test)]
+    pub(super) fn without_router(ha: Ha) -> Self {
+        Self {
+            router: None,
+            peer: None,
+            told: None,
+            missing: Missing::default(),
+            lowerings: Vec::new(),
+            role: Role::Starting,
+            since: Instant::now(),
+            reason: String::new(),
+            report: Report::default(),
+            second: None,
+            withheld: None,
+            faults: Vec::new(),
+            ready: false,
+            ha,
         }
     }
 
@@ -175,6 +200,22 @@ impl Leading {
         }
     }
 
+    pub(super) const fn leads(&self) -> bool {
+        matches!(self.role, Role::Leader)
+    }
+
+    /// The leader has made way.
+    pub(super) fn take_over(&self) {
+        if let Some(router) = &self.router {
+            router.take_over();
+        }
+    }
+
+    /// Whether heartbeats of the other host arrive.
+    fn peer_lives(&self) -> bool {
+        self.peer.as_ref().is_some_and(Peer::lives)
+    }
+
     pub(super) fn alarms(&self) -> Vec<String> {
         let mut alarms = self.faults.clone();
         if let Some((peer, seen)) = self.second
@@ -229,6 +270,8 @@ impl Leading {
                 interval_ms: u64::from(leader.interval.centiseconds()) * 10,
             }),
             peer: self.peer.as_ref().map(Peer::status),
+            pair: None,
+            stands_behind: None,
             counters: counted,
         }
     }
@@ -258,22 +301,32 @@ impl<D: Dataplane> Daemon<D> {
         leading.becomes_less_fit(lowerings);
         leading.ready |= ready;
         let gives_up = leading.peer.as_ref().is_some_and(Peer::gives_up);
+        let pairing = self.pairing.as_ref();
+        let synchronised = match (pairing, &leading.withheld) {
+            // Nobody leads: one that lags behind is better than none.
+            (None, _) | (_, Some(_)) => Ok(()),
+            (Some(_), None) if leading.leads() => Ok(()),
+            (Some(pairing), None) => pairing.may_lead(leading.peer_lives()),
+        };
         let wanted = Wanted {
             addresses,
-            priority: leading.priority(),
+            priority: match self.switching.stands_behind {
+                Some(behind) => leading.priority().min(behind),
+                None => leading.priority(),
+            },
             eligible: if gives_up {
                 Err(vrrp::LAPSED.to_owned())
             } else if leading.ready {
-                Ok(())
+                synchronised
             } else {
                 Err("its backends are not checked yet".to_owned())
             },
-            may_resume: !gives_up,
+            may_resume: !gives_up && leading.peer.as_ref().is_none_or(Peer::may_resume),
         };
-        if let Some(router) = &leading.router
-            && leading.told.as_ref() != Some(&wanted)
-        {
-            router.follow(wanted.clone());
+        if leading.told.as_ref() != Some(&wanted) {
+            if let Some(router) = &leading.router {
+                router.follow(wanted.clone());
+            }
             leading.told = Some(wanted);
         }
     }
@@ -308,10 +361,42 @@ impl<D: Dataplane> Daemon<D> {
     }
 
     pub(super) fn on_leading(&mut self, event: Option<Event>) {
+        let before = self.role();
         if let Some(leading) = &mut self.leading {
             leading.on_event(event);
         }
         self.settle();
+        if self.role() != before {
+            if self.leads() {
+                self.led_since_ms = super::sweeping::now_ms().ok();
+            }
+            self.on_role();
+            self.tell_peer(true);
+            // From now on the tables are this host's own, or no longer.
+            self.follow();
+        }
+    }
+
+    pub(super) fn role(&self) -> Role {
+        self.leading.as_ref().map_or(Role::Leader, |it| it.role)
+    }
+
+    /// Whether this host would lead if the other did not, and with which priority.
+    pub(super) fn readiness(&self) -> (bool, u8) {
+        let told = self.leading.as_ref().and_then(|it| it.told.as_ref());
+        told.map_or((false, 0), |told| {
+            (told.eligible.is_ok(), told.priority.get())
+        })
+    }
+
+    pub(super) fn peer_lives(&self) -> bool {
+        self.leading.as_ref().is_some_and(Leading::peer_lives)
+    }
+
+    /// Whether another host advertises that it leads.
+    pub(super) fn hears_leader(&self) -> bool {
+        let leading = self.leading.as_ref();
+        leading.is_some_and(|it| it.report.leader.is_some())
     }
 
     pub(super) fn on_heartbeat(&mut self, event: heartbeat::Event) {
@@ -361,9 +446,46 @@ impl<D: Dataplane> Daemon<D> {
         if let Some(router) = leading.and_then(|leading| leading.router.take()) {
             router.release();
         }
-        // The addresses are gone, and so may the lease be.
-        if let Some(leading) = &mut self.leading {
-            leading.peer = None;
+        // The addresses are gone, and so may the lease be. What still arrives, because somebody has
+        // not heard yet who has them now, is forwarded for a while: the tables are the same.
+        if let Some(leading) = &mut self.leading
+            && leading.peer.take().is_some()
+            && let Err(error) = self
+                .dataplane
+                .renew_lease(boot_ns().saturating_add(FAREWELL_NS))
+        {
+            tracing::warn!(%error, "new connections that still arrive here are dropped");
+        }
+    }
+
+    /// From now on heartbeats prove themselves by another secret.
+    pub(super) fn restart_heartbeats(&mut self, secret: [u64; 2]) {
+        let Some(leading) = &mut self.leading else {
+            return;
+        };
+        // The new ones need their sockets.
+        leading.peer = None;
+        match (self.heartbeats)(secret) {
+            Ok(peer) => leading.peer = peer,
+            Err(error) => {
+                tracing::error!(error = super::chain(&error), "no heartbeats");
+                let fault = "there are no heartbeats: start lbd again".to_owned();
+                leading.faults.push(fault);
+            }
+        }
+        self.pulse();
+    }
+
+    /// lbd is to end: the other host leads from now on, if it can.
+    pub(super) fn hand_over_at_the_end(&mut self) {
+        if self.leads()
+            && self
+                .pairing
+                .as_ref()
+                .is_some_and(|it| it.connected.is_some())
+        {
+            let why = "lbd was told to end".to_owned();
+            self.switch(super::switching::Reply::Own(why));
         }
     }
 }

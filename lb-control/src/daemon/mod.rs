@@ -3,23 +3,28 @@
 
 mod changing;
 mod leading;
+mod pairing;
 mod peer;
 mod request;
 mod status;
 mod sweeping;
+mod switching;
 #[cfg(test)]
 mod tests;
 mod tracking;
 
-pub use peer::Peer;
+pub use pairing::Wire;
+pub use peer::{Peer, StartHeartbeats};
 pub use request::{Handle, Request};
 
 use crate::config::{Admin, BackendRef, Config, Name, Overlay, Refusal};
 use crate::dataplane::{Attachment, Dataplane, Tables};
-use crate::desired::{self, World, maglev, sweep};
+use crate::desired::{self, World, maglev, mirror, sweep};
 use crate::proto::health::Panic;
 use crate::proto::next_hop::NextHopEvent;
+use crate::proto::sync::{Snapshot, Version};
 use crate::reconcile;
+use crate::shell::channel;
 use crate::shell::health::{Checker, HealthEvent, Target};
 use crate::shell::heartbeat;
 use crate::shell::next_hop::Resolver;
@@ -27,11 +32,13 @@ use crate::shell::tracking::Missing;
 use crate::shell::vrrp::{self, Router};
 use crate::state::changes;
 use anyhow::Context as _;
-use lb_ebpf::abi::{BackendId, ServiceId, Slot};
+use lb_ebpf::abi::{BackendId, Flow, FlowKey, ServiceId, Slot};
 use leading::Leading;
+use pairing::Pairing;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
+use switching::Switching;
 use tokio::sync::mpsc;
 
 /// What came of a backend's checks, for people.
@@ -56,6 +63,10 @@ pub struct Inputs {
     pub heartbeats: mpsc::UnboundedReceiver<heartbeat::Event>,
     /// What is tracked and not there.
     pub missing: mpsc::UnboundedReceiver<Missing>,
+    /// What the other host of a pair says.
+    pub channel: mpsc::Receiver<channel::Event>,
+    /// Flows that the program has just recorded.
+    pub new_flows: mpsc::Receiver<Vec<(FlowKey, Flow)>>,
     /// The configuration file, read again, or what is wrong with it.
     pub reloads: mpsc::Receiver<Result<Config, String>>,
 }
@@ -93,6 +104,10 @@ pub struct Watchers {
     pub router: Option<Router>,
     /// The other host, if heartbeats go there.
     pub peer: Option<Peer>,
+    /// Starts heartbeats anew.
+    pub heartbeats: StartHeartbeats,
+    /// The channel to the other host, and what this one is called on it, if a peer is configured.
+    pub pair: Option<(String, Box<dyn Wire>)>,
     /// Looks at the host.
     pub host: LookAtHost,
 }
@@ -104,8 +119,16 @@ pub struct Daemon<D> {
     resolver: Resolver,
     look: LookAtHost,
     leading: Option<Leading>,
+    heartbeats: StartHeartbeats,
+    pairing: Option<Pairing>,
+    switching: Switching,
     started: Instant,
-    revision: u64,
+    /// What this host is called in versions.
+    host_id: String,
+    /// Which configuration runs. Its epoch is the revision.
+    version: Version,
+    /// What runs is not what the version says: the file changed while no lbd ran.
+    unshared: bool,
     /// The configuration file.
     base: Config,
     /// The file, and what was changed by CLI.
@@ -127,6 +150,11 @@ pub struct Daemon<D> {
     dirty: sweep::DirtySince,
     recorded: BTreeMap<BackendId, u64>,
     refused: u64,
+    /// Newly recorded flows that the other host was not told of, so far.
+    untold: u64,
+    /// When this host took over from another, by the program's clock: no flow that came from there
+    /// was silent for longer.
+    led_since_ms: Option<u32>,
     /// Whether flows were refused since the last sweep but one.
     refusing: bool,
     failure: Option<String>,
@@ -145,25 +173,55 @@ impl<D: Dataplane> Daemon<D> {
     ) -> anyhow::Result<Self> {
         let kept = changes::load(&base.state_dir)?.unwrap_or_default();
         let applied = kept.overlay.apply(&base);
-        // The file may be another one than before, and no revision ever names two configurations.
-        let revision = kept.revision + 1;
         let tables = dataplane.read().context("read what an earlier lbd left")?;
         let Watchers {
             checker,
             resolver,
             router,
             peer,
+            heartbeats,
+            pair,
             host: look,
         } = watchers;
         let leading = base.ha.clone().zip(router);
+        let host_id = pair
+            .as_ref()
+            .map_or_else(String::new, |(host, _)| host.clone());
+        let hash = Snapshot::hash(&applied.config);
+        let (version, unshared) = match kept.version {
+            Some(version) if version.hash == hash => (version, false),
+            // The other host may know better: it is asked first.
+            Some(version) if pair.as_ref().is_some_and(|(_, wire)| wire.is_paired()) => {
+                (version, true)
+            }
+            // The file may be another one than before, and no revision names two configurations.
+            Some(version) => (version.next(&host_id, hash), false),
+            None => {
+                let before = Version {
+                    epoch: kept.revision,
+                    author: host_id.clone(),
+                    ..Version::default()
+                };
+                (before.next(&host_id, hash), false)
+            }
+        };
+        let pairing = pair.map(|(host, wire)| {
+            let snapshot = Snapshot::of(&applied.config, version.clone());
+            Pairing::new(host, wire, snapshot)
+        });
         let mut daemon = Self {
             dataplane,
             checker,
             resolver,
             look,
             leading: leading.map(|(ha, router)| Leading::new(ha, router, peer)),
+            heartbeats,
+            pairing,
+            switching: Switching::default(),
             started: Instant::now(),
-            revision,
+            host_id,
+            version,
+            unshared,
             base,
             running: applied.config,
             left_out: applied.left_out,
@@ -182,6 +240,8 @@ impl<D: Dataplane> Daemon<D> {
             dirty: sweep::DirtySince::default(),
             recorded: BTreeMap::new(),
             refused: 0,
+            untold: 0,
+            led_since_ms: None,
             refusing: false,
             failure: None,
             unkept: None,
@@ -270,12 +330,16 @@ impl<D: Dataplane> Daemon<D> {
         let mut pulses = tokio::time::interval(PULSE_PERIOD);
         pulses.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut leads = self.leading.is_some();
+        let mut stopping = false;
         tokio::pin!(stop);
-        loop {
+        while !(stopping && self.switching.is_idle()) {
             let period = (self.running.idle_timeout / 10)
                 .clamp(Duration::from_millis(100), Duration::from_secs(10));
             tokio::select! {
-                () = &mut stop => return,
+                () = &mut stop, if !stopping => {
+                    stopping = true;
+                    self.hand_over_at_the_end();
+                }
                 Some(request) = inputs.requests.recv() => self.answer(request),
                 Some(event) = inputs.health.recv() => self.on_health(event),
                 Some(event) = inputs.next_hops.recv() => self.on_next_hop(event),
@@ -285,9 +349,17 @@ impl<D: Dataplane> Daemon<D> {
                 }
                 Some(event) = inputs.heartbeats.recv() => self.on_heartbeat(event),
                 Some(missing) = inputs.missing.recv() => self.on_missing(missing),
-                _ = pulses.tick(), if self.leading.is_some() => self.pulse(),
+                Some(event) = inputs.channel.recv() => self.on_channel(event),
+                Some(flows) = inputs.new_flows.recv() => self.on_new_flows(&flows),
+                _ = pulses.tick(), if self.leading.is_some() => {
+                    self.pulse();
+                    self.on_switch_tick();
+                }
                 Some(file) = inputs.reloads.recv() => self.read_again(file),
-                _ = looks.tick() => self.look_at_host(),
+                _ = looks.tick() => {
+                    self.look_at_host();
+                    self.on_pair_tick();
+                }
                 () = tokio::time::sleep_until((swept + period).into()) => {
                     self.sweep();
                     swept = Instant::now();
@@ -310,17 +382,15 @@ impl<D: Dataplane> Daemon<D> {
                 change,
                 if_revision,
                 reply,
-            } => {
-                let result = self.change(&change, if_revision);
-                match &result {
-                    Ok(revision) => tracing::info!(%change, revision, "changed"),
-                    Err(Refusal::Failed(error)) => {
-                        tracing::error!(%change, error, "failed to change")
-                    }
-                    Err(refusal) => tracing::info!(%change, %refusal, "refused a change"),
+            } => match self.prepare(&change, if_revision) {
+                Ok(prepared) => self.submit(prepared, pairing::Reply::Api(reply)),
+                Err(refusal) => {
+                    tracing::info!(%change, %refusal, "refused a change");
+                    drop(reply.send(Err(refusal)));
                 }
-                drop(reply.send(result));
-            }
+            },
+            Request::Switch(reply) => self.switch(switching::Reply::Api(reply)),
+            Request::Release(reply) => drop(reply.send(self.stop_standing_behind())),
         }
     }
 
@@ -346,6 +416,12 @@ impl<D: Dataplane> Daemon<D> {
                 addresses.insert(*backend.address.ip());
             }
         }
+        // The leader's backends that have left and finish their connections are not configured.
+        let mirrored = self
+            .mirror()
+            .into_iter()
+            .flat_map(|it| it.backends.values());
+        addresses.extend(mirrored.map(|backend| Ipv4Addr::from(backend.addr)));
         self.checker.set_targets(targets);
         self.resolver.set_targets(addresses);
     }
@@ -449,6 +525,15 @@ impl<D: Dataplane> Daemon<D> {
 
     fn reconcile(&mut self, config: &Config) -> anyhow::Result<()> {
         self.judge(config);
+        if let Some(leader) = self.mirror() {
+            let wanted = mirror::mirrored(leader, &self.world.next_hops, &self.tables);
+            self.ids = mirror::ids(config, &wanted);
+            let named = self.ids.iter().map(|(name, id)| (*id, name.clone()));
+            self.names.extend(named);
+            let before = ids(&self.tables);
+            self.apply(wanted)?;
+            return self.forget_counters(&before);
+        }
         let desired = desired::desired_with(&mut self.built, config, &self.world, &self.tables)?;
         let named = desired.ids.iter().map(|(name, id)| (*id, name.clone()));
         self.names.extend(named);
@@ -490,6 +575,10 @@ impl<D: Dataplane> Daemon<D> {
         self.dirty.update(&self.tables, sweeping::now_ms()?, false);
         let result = result.map_err(anyhow::Error::new);
         self.failure = result.as_ref().err().map(chain);
+        if let Some(pairing) = &mut self.pairing {
+            pairing.session.publish(Instant::now(), &self.tables);
+        }
+        self.carry_out();
         result
     }
 }

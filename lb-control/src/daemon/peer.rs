@@ -9,6 +9,9 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
+/// Starts heartbeats that prove themselves by this secret. The earlier ones have ended.
+pub type StartHeartbeats = Box<dyn FnMut([u64; 2]) -> anyhow::Result<Option<Peer>> + Send>;
+
 /// For how long a lapse of the lease is an alarm.
 const LAPSE_SHOWN: Duration = Duration::from_secs(60);
 
@@ -21,6 +24,8 @@ pub struct Peer {
     lapsed: Option<Instant>,
     /// The lease lapsed, and leadership is not given up yet.
     gives_up: bool,
+    /// The lease of an earlier lbd lasted when this one was started.
+    may_resume: bool,
 }
 
 /// What the virtual router has to do.
@@ -34,8 +39,16 @@ pub(super) enum Consequence {
 
 impl Peer {
     /// The heartbeats that run with these settings. `None` if no peer is configured.
+    ///
+    /// `may_resume`: the lease of an earlier lbd lasted when this one was started, so nobody can have
+    /// taken over.
     #[must_use]
-    pub fn new(ha: &Ha, settings: &Settings, heartbeat: Heartbeat) -> Option<Self> {
+    pub fn new(
+        ha: &Ha,
+        settings: &Settings,
+        heartbeat: Heartbeat,
+        may_resume: bool,
+    ) -> Option<Self> {
         let links = settings.links.iter();
         Some(Self {
             heartbeat,
@@ -46,6 +59,7 @@ impl Peer {
             lost: None,
             lapsed: None,
             gives_up: false,
+            may_resume,
         })
     }
 
@@ -53,6 +67,16 @@ impl Peer {
     pub(super) fn refresh(&self, may_act: bool) {
         // That it may not, after a lapse, is heard as an event.
         let _ = self.heartbeat.refresh(may_act);
+    }
+
+    /// Whether heartbeats of the other host arrive.
+    pub(super) fn lives(&self) -> bool {
+        self.heartbeat.status().peer_up
+    }
+
+    /// Whether this host may go on leading if an earlier lbd on it led.
+    pub(super) const fn may_resume(&self) -> bool {
+        self.may_resume
     }
 
     /// Whether leadership is to be given up first.

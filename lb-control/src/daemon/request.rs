@@ -20,6 +20,10 @@ pub enum Request {
         /// Where the answer goes.
         reply: oneshot::Sender<Result<u64, Refusal>>,
     },
+    /// Hand leadership to the other host, or take it from there.
+    Switch(oneshot::Sender<Result<(), Refusal>>),
+    /// Go back to the configured priority after a switchover.
+    Release(oneshot::Sender<Result<(), Refusal>>),
 }
 
 /// Asks the daemon.
@@ -58,6 +62,20 @@ impl Handle {
             reply,
         })
         .await?;
+        answer.await.map_err(|_| stopped())?
+    }
+
+    /// Hands leadership to the other host, or has it handed over by it.
+    pub async fn switch(&self) -> Result<(), Refusal> {
+        let (reply, answer) = oneshot::channel();
+        self.send(Request::Switch(reply)).await?;
+        answer.await.map_err(|_| stopped())?
+    }
+
+    /// Goes back to the configured priority after a switchover.
+    pub async fn release(&self) -> Result<(), Refusal> {
+        let (reply, answer) = oneshot::channel();
+        self.send(Request::Release(reply)).await?;
         answer.await.map_err(|_| stopped())?
     }
 

@@ -2,10 +2,12 @@
 
 use super::Daemon;
 use super::leading::Leading;
+use super::pairing::Pairing;
 use crate::api::types::{self, Flows, Slots, Stats, Status};
 use crate::config::{Admin, Backend, BackendRef, Check, Name, Overlay, Probe, Service};
 use crate::dataplane::{Dataplane, Error};
 use crate::desired;
+use crate::proto::vrrp::Priority;
 use lb_ebpf::abi::{BackendId, ServiceId, Slot, SlotState, Tracking, Traffic};
 use lb_ebpf::reason::Reason;
 use std::collections::BTreeMap;
@@ -20,7 +22,7 @@ impl<D: Dataplane> Daemon<D> {
             .collect();
         Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            revision: self.revision,
+            revision: self.revision(),
             uptime_s: self.started.elapsed().as_secs(),
             alarms: self.alarms(&services),
             interfaces: self.host.attachments.iter().map(interface).collect(),
@@ -51,6 +53,7 @@ impl<D: Dataplane> Daemon<D> {
             format!("{error}: changes are refused until it works; traffic is as before")
         }));
         alarms.extend(self.leading.iter().flat_map(Leading::alarms));
+        alarms.extend(self.pairing.iter().flat_map(Pairing::alarms));
         alarms.extend(self.host.alarms.iter().cloned());
         alarms.extend(self.strangers());
         for service in self.world.panics.keys() {
@@ -79,7 +82,11 @@ impl<D: Dataplane> Daemon<D> {
         let addresses = self.running.owned_addresses();
         let addresses = addresses.iter().map(ToString::to_string);
         match &self.leading {
-            Some(leading) => leading.status(addresses),
+            Some(leading) => types::Ha {
+                pair: self.pairing.as_ref().map(Pairing::status),
+                stands_behind: self.switching.stands_behind.map(Priority::get),
+                ..leading.status(addresses)
+            },
             None => types::Ha {
                 role: "alone".to_owned(),
                 since_s: self.started.elapsed().as_secs(),

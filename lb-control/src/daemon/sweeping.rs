@@ -6,6 +6,7 @@ use crate::dataplane::Dataplane;
 use crate::desired::sweep;
 use lb_ebpf::abi::Tracking;
 use std::collections::BTreeSet;
+use std::time::Instant;
 
 impl<D: Dataplane> Daemon<D> {
     pub(super) fn sweep(&mut self) {
@@ -36,7 +37,23 @@ impl<D: Dataplane> Daemon<D> {
         self.dirty.update(&self.tables, now_ms, self.refusing);
         self.refused = refused;
 
-        let flows = self.dataplane.flows()?;
+        let untold = count(Tracking::Untold);
+        if untold != self.untold
+            && let Some(pairing) = &mut self.pairing
+        {
+            pairing.session.begin_again(Instant::now());
+        }
+        self.untold = untold;
+        self.carry_out();
+
+        let mut flows = self.dataplane.flows()?;
+        for (_, flow) in &mut flows {
+            if let Some(since) = self.led_since_ms
+                && flow.idle_ms(now_ms) > now_ms.wrapping_sub(since)
+            {
+                flow.last_seen_ms = since;
+            }
+        }
         let configured = self.ids.values().copied().collect();
         let idle_ms = u32::try_from(self.running.idle_timeout.as_millis()).unwrap_or(u32::MAX);
         let swept = sweep::sweep(
@@ -46,9 +63,22 @@ impl<D: Dataplane> Daemon<D> {
             &configured,
             (now_ms, idle_ms),
         );
-        self.dataplane.remove_flows(&swept.expired)?;
         self.recorded = swept.recorded;
+        if self.mirror().is_some() {
+            // What goes and what comes to rest is for the leader to say.
+            return Ok(());
+        }
+        self.dataplane.remove_flows(&swept.expired)?;
+        if let Some(pairing) = &mut self.pairing {
+            pairing.session.send_flows_gone(&swept.expired);
+        }
         self.apply(swept.tables)?;
+        if self
+            .led_since_ms
+            .is_some_and(|since| now_ms.wrapping_sub(since) > idle_ms)
+        {
+            self.led_since_ms = None;
+        }
         let services: BTreeSet<_> = self.tables.services.values().map(|s| s.id).collect();
         for (id, service) in swept.free {
             let service = services.contains(&service).then_some(service);

@@ -1,5 +1,7 @@
 //! The daemon over tables in memory: what is kept, refused, mended and taken over.
 
+mod pair;
+
 use super::*;
 use crate::api::types::{BackendPatch, NewBackend};
 use crate::config;
@@ -31,15 +33,28 @@ fn named(n: u8) -> BackendRef {
 }
 
 fn start(config: Config, memory: Memory) -> Daemon<Memory> {
-    // Nobody listens: the tests say what was found.
-    let watchers = Watchers {
+    Daemon::start(config, memory, watchers(), SECRET).unwrap()
+}
+
+/// Nobody listens: the tests say what was found.
+fn watchers() -> Watchers {
+    Watchers {
         checker: Checker::spawn(mpsc::channel(1).0),
         resolver: Resolver::spawn(mpsc::channel(1).0),
         router: None,
         peer: None,
+        heartbeats: Box::new(|_| Ok(None)),
+        pair: None,
         host: Box::new(|_, _| HostState::default()),
-    };
-    Daemon::start(config, memory, watchers, SECRET).unwrap()
+    }
+}
+
+impl Daemon<Memory> {
+    /// Makes a change for which nobody else is to be asked.
+    fn change(&mut self, change: &Change, if_revision: Option<u64>) -> Result<u64, Refusal> {
+        let prepared = self.prepare(change, if_revision)?;
+        self.commit(prepared)
+    }
 }
 
 /// Tells the daemon that backends can be reached and are up, or down.
@@ -145,7 +160,7 @@ async fn all_backends_failing_together_changes_nothing() {
 async fn what_is_refused_changes_nothing() {
     let (directory, mut daemon) = serving(&[1, 2]);
     let kept = || std::fs::read(directory.path().join("changes.json")).unwrap();
-    let (tables, before, revision) = (daemon.dataplane.read().unwrap(), kept(), daemon.revision);
+    let (tables, before, revision) = (daemon.dataplane.read().unwrap(), kept(), daemon.revision());
     let conflict = daemon.change(&drain(1), Some(revision + 1)).unwrap_err();
     assert_eq!(
         conflict,
@@ -157,7 +172,7 @@ async fn what_is_refused_changes_nothing() {
     let unknown = daemon.change(&drain(9), None).unwrap_err();
     assert!(matches!(unknown, Refusal::NotFound(_)), "{unknown}");
     assert_eq!(daemon.dataplane.read().unwrap(), tables);
-    assert_eq!((kept(), daemon.revision), (before, revision));
+    assert_eq!((kept(), daemon.revision()), (before, revision));
 
     assert_eq!(daemon.change(&drain(1), Some(revision)), Ok(revision + 1));
     assert_eq!(owned(&daemon, 1), 0);
@@ -194,20 +209,20 @@ async fn a_change_whose_writing_fails_is_kept_and_made_good() {
     assert_eq!((owned(&daemon, 1), owned(&daemon, 2)), (0, 251));
     assert_eq!(daemon.status().alarms, Vec::<String>::new());
     let kept = changes::load(directory.path()).unwrap().unwrap();
-    assert_eq!(kept.revision, daemon.revision);
+    assert_eq!(kept.revision, daemon.revision());
 }
 
 #[tokio::test]
 async fn the_next_daemon_takes_over_without_a_write() {
     let (directory, mut first) = serving(&[1, 2, 3]);
     first.change(&drain(1), None).unwrap();
-    let (tables, revision) = (first.dataplane.read().unwrap(), first.revision);
+    let (tables, revision) = (first.dataplane.read().unwrap(), first.revision());
     let mut memory = first.dataplane.clone();
     drop(first);
     memory.writes_until_failure = Some(0);
     let mut second = start(file(directory.path(), &[1, 2, 3]), memory);
     assert_eq!(second.dataplane.read().unwrap(), tables);
-    assert!(second.revision > revision);
+    assert_eq!(second.revision(), revision);
     let status = second.status();
     let states = status.services[0].backends.iter();
     let states: Vec<_> = states

@@ -7,6 +7,7 @@
 
 mod ids;
 pub mod maglev;
+pub mod mirror;
 pub mod slots;
 pub mod sweep;
 #[cfg(test)]

@@ -34,6 +34,7 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use task::Task;
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
@@ -107,6 +108,7 @@ pub enum Event {
 /// The channel that runs. Dropping it closes the connection.
 pub struct Channel {
     queue: Arc<Queue>,
+    paired: Arc<AtomicBool>,
     pairing: Pairing,
     task: AbortHandle,
 }
@@ -128,9 +130,17 @@ impl Channel {
         let queue = Arc::new(Queue::default());
         let (commands, orders) = mpsc::channel(8);
         let pairing = Pairing::new(commands, settings.identity.certificate().clone());
-        let task = Task::new(settings, Arc::clone(&queue), events, orders)?;
+        let paired = Arc::new(AtomicBool::new(false));
+        let task = Task::new(
+            settings,
+            Arc::clone(&queue),
+            Arc::clone(&paired),
+            events,
+            orders,
+        )?;
         Ok(Self {
             queue,
+            paired,
             pairing,
             task: tokio::spawn(task.run()).abort_handle(),
         })
@@ -150,6 +160,12 @@ impl Channel {
     /// Closes the connection, if there is one, with [`Event::Down`]. The next one is made soon.
     pub fn disconnect(&self, reason: &str) {
         self.queue.fail(reason.to_owned());
+    }
+
+    /// Whether this host has a peer.
+    #[must_use]
+    pub fn is_paired(&self) -> bool {
+        self.paired.load(Ordering::Relaxed)
     }
 
     /// To pair this host with another one.

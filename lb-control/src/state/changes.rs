@@ -1,6 +1,7 @@
 //! What the CLI changed.
 
 use crate::config::Overlay;
+use crate::proto::sync::Version;
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 use std::fs;
@@ -15,6 +16,9 @@ pub struct Kept {
     pub revision: u64,
     /// What the CLI changed.
     pub overlay: Overlay,
+    /// Which configuration it is to the other host of a pair. Its epoch is the revision.
+    #[serde(default)]
+    pub version: Option<Version>,
 }
 
 const FILE: &str = "changes.json";

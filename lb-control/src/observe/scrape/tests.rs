@@ -31,7 +31,9 @@ async fn idle_daemon(mut requests: mpsc::Receiver<Request>) {
                 reasons: BTreeMap::new(),
                 tracking: BTreeMap::new(),
             }))),
-            Request::Change { .. } => panic!("a scraper changes nothing"),
+            Request::Change { .. } | Request::Switch(_) | Request::Release(_) => {
+                panic!("a scraper changes nothing")
+            }
         }
     }
 }

@@ -29,11 +29,11 @@ pub fn encode(flows: &[(FlowKey, Flow)], now_ms: u32, to: &mut impl BufMut) {
 
 /// Reads flows, at `now_ms` of this host's program.
 pub fn decode(from: &[u8], now_ms: u32) -> Result<Vec<(FlowKey, Flow)>, Cut> {
-    let chunks = from.chunks_exact(FLOW);
-    if !chunks.remainder().is_empty() {
+    let (chunks, []) = from.as_chunks::<FLOW>() else {
         return Err(Cut);
-    }
-    let flow = |mut chunk: &[u8]| {
+    };
+    let flow = |chunk: &[u8; FLOW]| {
+        let mut chunk = &chunk[..];
         let key = decode_key(&mut chunk)?;
         let idle_ms = chunk.try_get_u32().map_err(|_| Cut)?;
         let flow = Flow {
@@ -43,7 +43,7 @@ pub fn decode(from: &[u8], now_ms: u32) -> Result<Vec<(FlowKey, Flow)>, Cut> {
         };
         Ok((key, flow))
     };
-    chunks.map(flow).collect()
+    chunks.iter().map(flow).collect()
 }
 
 /// Writes the keys of flows that are no more.
@@ -53,11 +53,11 @@ pub fn encode_keys(keys: &[FlowKey], to: &mut impl BufMut) {
 
 /// Reads keys.
 pub fn decode_keys(from: &[u8]) -> Result<Vec<FlowKey>, Cut> {
-    let chunks = from.chunks_exact(KEY);
-    if !chunks.remainder().is_empty() {
+    let (chunks, []) = from.as_chunks::<KEY>() else {
         return Err(Cut);
-    }
-    chunks.map(|mut chunk| decode_key(&mut chunk)).collect()
+    };
+    let keys = chunks.iter().map(|chunk| decode_key(&mut &chunk[..]));
+    keys.collect()
 }
 
 fn encode_key(key: &FlowKey, to: &mut impl BufMut) {

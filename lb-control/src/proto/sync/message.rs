@@ -2,8 +2,9 @@
 //! what it does not know.
 
 use super::version::Version;
-use crate::config::{BackendRef, Name, Overlay, Refusal};
+use crate::config::{BackendRef, Config, Name, Overlay, Refusal};
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 use std::collections::BTreeMap;
 
 /// The protocols that this release speaks. A release speaks that of the one before it, too.
@@ -123,6 +124,27 @@ pub struct Snapshot {
     pub version: Version,
     /// All services: as what is added to none.
     pub services: Overlay,
+}
+
+impl Snapshot {
+    /// The services of a configuration.
+    #[must_use]
+    pub fn of(config: &Config, version: Version) -> Self {
+        Self {
+            version,
+            services: Overlay::all_of(config),
+        }
+    }
+
+    /// A digest of the services of a configuration.
+    #[must_use]
+    pub fn hash(config: &Config) -> String {
+        // Plain structs with text keys: this does not fail.
+        let text = serde_json::to_vec(&Overlay::all_of(config)).unwrap_or_default();
+        let digest = Sha256::digest(text);
+        let digest = digest.iter().take(8);
+        digest.map(|byte| format!("{byte:02x}")).collect()
+    }
 }
 
 /// A change that was asked for at the standby.

@@ -368,6 +368,12 @@ impl Session {
         Some((link.peer.as_ref()?, link.status.as_ref()?))
     }
 
+    /// The configuration of this host.
+    #[must_use]
+    pub const fn version(&self) -> &Version {
+        &self.own.version
+    }
+
     /// Whether the other leads.
     #[must_use]
     pub fn peer_leads(&self) -> bool {

@@ -17,6 +17,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, mpsc};
@@ -42,6 +43,8 @@ pub(super) struct Task {
     inviting: Arc<ServerConfig>,
     invitation: Option<Invitation>,
     queue: Arc<Queue>,
+    /// Whether there is a peer.
+    paired: Arc<AtomicBool>,
     events: mpsc::Sender<Event>,
     commands: mpsc::Receiver<Command>,
     listeners: Listeners,
@@ -66,9 +69,11 @@ impl Task {
     pub(super) fn new(
         settings: Settings,
         queue: Arc<Queue>,
+        paired: Arc<AtomicBool>,
         events: mpsc::Sender<Event>,
         commands: mpsc::Receiver<Command>,
     ) -> Result<Self> {
+        paired.store(settings.peer.is_some(), Ordering::Relaxed);
         let trust = settings.peer.as_ref();
         let trust = trust.map(|peer| Trust::new(&settings.identity, peer));
         let trust = trust
@@ -83,6 +88,7 @@ impl Task {
             inviting,
             invitation: None,
             queue,
+            paired,
             events,
             commands,
             listeners,
@@ -383,6 +389,7 @@ impl Task {
     /// What was begun with other trust is at an end.
     async fn trust_in(&mut self, peer: Option<(CertificateDer<'static>, Trust)>, reason: &str) {
         let (peer, trust) = peer.unzip();
+        self.paired.store(peer.is_some(), Ordering::Relaxed);
         self.settings.peer = peer;
         self.trust = trust;
         self.attempts = JoinSet::new();

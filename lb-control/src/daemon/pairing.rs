@@ -1,0 +1,805 @@
+//! The other host of a pair: it is told of what happens here, and what it tells is done.
+//!
+//! What is said is decided by [`crate::proto::sync`]. A change is made when the other host has taken
+//! it over, or when there is no other host: never at one of the two alone while both live.
+
+use super::changing::Prepared;
+use super::leading::Role;
+use super::{Daemon, chain, sweeping};
+use crate::api::types;
+use crate::config::{BackendRef, Change, Config, Overlay, Refusal};
+use crate::dataplane::{Dataplane, Tables};
+use crate::proto::sync::{Effect, Message, Proposal, Session, Snapshot, Status, Version};
+use crate::shell::channel::{Channel, Event};
+use bytes::Bytes;
+use lb_ebpf::abi::{Flow, FlowKey};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::{Duration, Instant};
+use tokio::sync::oneshot;
+
+/// How long the other host may take to take over a change.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// For how long a standby that was synchronised counts as such after the channel broke: until then
+/// it is known whether the other host lives.
+const GRACE: Duration = Duration::from_secs(1);
+
+/// For how long a host that was started looks for the other one before it believes to be alone.
+const SEARCH: Duration = Duration::from_secs(1);
+
+/// For how long it is an alarm that somebody was turned away.
+const REFUSAL_SHOWN: Duration = Duration::from_secs(60);
+
+/// Sends frames to the other host.
+pub trait Wire: Send {
+    /// Sends a frame, if there is a connection.
+    fn send(&self, frame: Bytes) -> bool;
+    /// Ends the connection. Another is made.
+    fn disconnect(&self, reason: &str);
+    /// Whether it is known who the other host is.
+    fn is_paired(&self) -> bool;
+}
+
+impl Wire for Channel {
+    fn send(&self, frame: Bytes) -> bool {
+        Self::send(self, frame)
+    }
+
+    fn disconnect(&self, reason: &str) {
+        Self::disconnect(self, reason);
+    }
+
+    fn is_paired(&self) -> bool {
+        Self::is_paired(self)
+    }
+}
+
+/// Who asked for a change.
+pub(super) enum Reply {
+    /// Somebody at the API.
+    Api(oneshot::Sender<Result<u64, Refusal>>),
+    /// Somebody at the other host.
+    Peer(u64),
+    /// Nobody: the configuration file was read again, or was another when lbd was started.
+    File,
+}
+
+/// A change that the other host is to take over first.
+struct Offered {
+    prepared: Prepared,
+    version: Version,
+    reply: Reply,
+    since: Instant,
+}
+
+/// A change that the leader was asked for.
+struct Asked {
+    prepared: Prepared,
+    reply: Reply,
+    since: Instant,
+}
+
+/// What this host knows of the other one.
+pub(super) struct Pairing {
+    pub(super) session: Session,
+    wire: Box<dyn Wire>,
+    offered: Option<Offered>,
+    /// Changes that came while another was offered.
+    waiting: VecDeque<(Prepared, Reply)>,
+    asked: BTreeMap<u64, Asked>,
+    next_id: u64,
+    /// Flows that were here before the leader's came.
+    stale: Option<BTreeSet<FlowKey>>,
+    pub(super) connected: Option<Instant>,
+    /// Why the channel is down.
+    pub(super) reason: String,
+    /// When this host had all that the leader has.
+    synchronised: Option<Instant>,
+    /// What was changed here while the other host was away, and is dropped.
+    pub(super) dropped: Vec<String>,
+    /// What is to be mended on this host.
+    fault: Option<String>,
+    /// Who was turned away last, or turned us away.
+    refused: Option<(String, Instant)>,
+    started: Instant,
+}
+
+/// Where a change is to be made.
+enum Place {
+    /// Here alone: there is no other host.
+    Here,
+    /// Here, once the other host has taken it over.
+    Both,
+    /// At the leader.
+    There,
+}
+
+impl Pairing {
+    pub(super) fn new(host: String, wire: Box<dyn Wire>, snapshot: Snapshot) -> Self {
+        Self {
+            session: Session::new(host, snapshot),
+            wire,
+            offered: None,
+            waiting: VecDeque::new(),
+            asked: BTreeMap::new(),
+            next_id: 0,
+            stale: None,
+            connected: None,
+            reason: "it was not there yet".to_owned(),
+            synchronised: None,
+            dropped: Vec::new(),
+            fault: None,
+            refused: None,
+            started: Instant::now(),
+        }
+    }
+
+    pub(super) fn is_paired(&self) -> bool {
+        self.wire.is_paired()
+    }
+
+    pub(super) fn number(&mut self) -> u64 {
+        self.next_id += 1;
+        self.next_id
+    }
+
+    /// Whether this host may lead as far as the other one is concerned, or why not.
+    pub(super) fn may_lead(&self, peer_lives: bool) -> Result<(), String> {
+        let fresh = |since: Option<Instant>| since.is_some_and(|at| at.elapsed() < GRACE);
+        if !self.is_paired() || fresh(self.synchronised) {
+            return Ok(());
+        }
+        match self.session.is_synchronised() {
+            Ok(()) => Ok(()),
+            Err(_) if !peer_lives && self.started.elapsed() > SEARCH => Ok(()),
+            Err(reason) => Err(format!("it is not synchronised: {reason}")),
+        }
+    }
+
+    /// For tests, in which no time passes.
+    #[cfg(test)]
+    pub(super) const fn forget_synchronised(&mut self) {
+        self.synchronised = None;
+    }
+
+    pub(super) fn status(&self) -> types::HaPair {
+        let now = Instant::now();
+        let synchronised = self.session.is_synchronised();
+        types::HaPair {
+            paired: self.is_paired(),
+            connected: self.connected.is_some(),
+            since_s: self.connected.map(|at| at.elapsed().as_secs()),
+            down: self.connected.is_none().then(|| self.reason.clone()),
+            synchronised: synchronised.is_ok(),
+            lacks: synchronised.err(),
+            lag_ms: self.session.lag(now).as_millis() as u64,
+            version: version(self.session.version()),
+            host: self
+                .session
+                .peer()
+                .map(|(hello, status)| types::HaPairHost {
+                    name: hello.host.clone(),
+                    release: hello.release.clone(),
+                    leads: status.leads,
+                    ready: status.ready,
+                    priority: status.priority,
+                    version: version(&status.version),
+                }),
+        }
+    }
+
+    pub(super) fn alarms(&self) -> Vec<String> {
+        let mut alarms: Vec<String> = self.fault.iter().cloned().collect();
+        let refused = self.refused.iter();
+        let refused = refused.filter(|(_, at)| at.elapsed() < REFUSAL_SHOWN);
+        alarms.extend(refused.map(|(reason, _)| reason.clone()));
+        if !self.is_paired() {
+            alarms.push(
+                "not paired: the two hosts do not share changes and connections: `lbctl pair init` \
+                 on one of them"
+                    .to_owned(),
+            );
+        } else if self.connected.is_none() && self.started.elapsed() > SEARCH {
+            alarms.push(format!("the pair's channel is down: {}", self.reason));
+        } else if let Err(reason) = self.session.is_synchronised()
+            && self.connected.is_some_and(|at| at.elapsed() > SEARCH)
+        {
+            alarms.push(format!("not synchronised: {reason}"));
+        }
+        if !self.dropped.is_empty() {
+            alarms.push(format!(
+                "both hosts were changed while they were apart, and the other's changes stay; \
+                 dropped here: {}",
+                self.dropped.join("; ")
+            ));
+        }
+        alarms
+    }
+}
+
+fn version(version: &Version) -> types::HaVersion {
+    types::HaVersion {
+        term: version.term,
+        epoch: version.epoch,
+        hash: version.hash.clone(),
+    }
+}
+
+impl<D: Dataplane> Daemon<D> {
+    /// Makes a change, where it belongs.
+    pub(super) fn submit(&mut self, prepared: Prepared, reply: Reply) {
+        let unchanged = prepared.next.services == self.running.services && prepared.cut.is_empty();
+        let place = match unchanged {
+            true => Ok(Place::Here),
+            false => self.place(),
+        };
+        match place {
+            Ok(Place::Here) => {
+                let result = self.commit(prepared);
+                self.tell_config();
+                self.reply(reply, result);
+            }
+            Ok(Place::Both) => self.offer(prepared, reply),
+            Ok(Place::There) => self.ask(prepared, reply),
+            Err(refusal) => self.reply(reply, Err(refusal)),
+        }
+        self.carry_out();
+    }
+
+    fn place(&self) -> Result<Place, Refusal> {
+        let refuse = |reason: String| Err(Refusal::Failed(reason));
+        let Some(pairing) = self.pairing.as_ref().filter(|it| it.is_paired()) else {
+            return Ok(Place::Here);
+        };
+        let leads = self.leads();
+        if pairing.connected.is_some() {
+            if let Err(reason) = pairing.session.is_synchronised()
+                && !(leads && pairing.session.is_spoken())
+            {
+                return refuse(format!("not now: {reason}: try again"));
+            }
+            return match (leads, pairing.session.peer_leads()) {
+                (true, true) => refuse("not now: both hosts lead: try again".to_owned()),
+                (false, true) => Ok(Place::There),
+                _ => Ok(Place::Both),
+            };
+        }
+        if self.peer_lives() {
+            return refuse(format!(
+                "the other host lives, and would not learn of it: the pair's channel is down: {}",
+                pairing.reason
+            ));
+        }
+        if !leads && self.hears_leader() {
+            return refuse("this host stands by, and cannot tell the leader of it".to_owned());
+        }
+        Ok(Place::Here)
+    }
+
+    /// Has the other host take over the change first.
+    fn offer(&mut self, prepared: Prepared, reply: Reply) {
+        let version = match prepared.next.services == self.running.services {
+            true => self.version.clone(),
+            false => self.next_version(&prepared.next),
+        };
+        if version == self.version {
+            // Backends that left before are to leave by force: that is in the tables.
+            let result = self.commit(prepared);
+            return self.reply(reply, result);
+        }
+        let Some(pairing) = &mut self.pairing else {
+            return;
+        };
+        if pairing.offered.is_some() {
+            pairing.waiting.push_back((prepared, reply));
+            return;
+        }
+        let snapshot = Snapshot::of(&prepared.next, version.clone());
+        pairing.session.offer(snapshot);
+        pairing.offered = Some(Offered {
+            prepared,
+            version,
+            reply,
+            since: Instant::now(),
+        });
+    }
+
+    /// Asks the leader for the change.
+    fn ask(&mut self, prepared: Prepared, reply: Reply) {
+        let Some(pairing) = &mut self.pairing else {
+            return;
+        };
+        let id = pairing.number();
+        pairing.session.say(&Message::Propose(Proposal {
+            id,
+            from: self.version.clone(),
+            services: Overlay::all_of(&prepared.next),
+            cut: prepared.cut.clone(),
+            what: prepared.what.clone(),
+        }));
+        let since = Instant::now();
+        pairing.asked.insert(
+            id,
+            Asked {
+                prepared,
+                reply,
+                since,
+            },
+        );
+    }
+
+    fn reply(&mut self, reply: Reply, result: Result<u64, Refusal>) {
+        match reply {
+            // Whoever asked may be gone: then the answer goes nowhere.
+            Reply::Api(reply) => drop(reply.send(result)),
+            Reply::Peer(id) => {
+                if let Some(pairing) = &mut self.pairing {
+                    pairing.session.say(&Message::Answer { id, result });
+                }
+            }
+            Reply::File => match result {
+                Ok(revision) => {
+                    self.refused_file = None;
+                    tracing::info!(revision, "the configuration file is taken over");
+                }
+                Err(refusal) => self.refuse_file(refusal.to_string()),
+            },
+        }
+    }
+
+    /// The change that was offered is made, or refused.
+    fn settle_offer(&mut self, result: Result<(), Refusal>) {
+        let Some(offered) = self.pairing.as_mut().and_then(|it| it.offered.take()) else {
+            return;
+        };
+        let result = result.and_then(|()| self.commit(offered.prepared));
+        self.tell_config();
+        self.reply(offered.reply, result);
+        // The others were prepared for what was before.
+        let waiting = self
+            .pairing
+            .as_mut()
+            .map(|it| std::mem::take(&mut it.waiting));
+        for (prepared, reply) in waiting.unwrap_or_default() {
+            let refusal = format!(
+                "{}: something else was changed meanwhile: try again",
+                prepared.what
+            );
+            self.reply(reply, Err(Refusal::Failed(refusal)));
+        }
+    }
+
+    /// Tells the other host which configuration runs here.
+    pub(super) fn tell_config(&mut self) {
+        if let Some(pairing) = &mut self.pairing {
+            let snapshot = Snapshot::of(&self.running, self.version.clone());
+            pairing.session.set_config(snapshot);
+        }
+    }
+
+    /// Takes what the channel says.
+    pub(super) fn on_channel(&mut self, event: Event) {
+        let Some(pairing) = &mut self.pairing else {
+            return;
+        };
+        match event {
+            Event::Up { local, remote } => {
+                tracing::info!(%local, %remote, "the pair's channel is up");
+                self.on_connected();
+            }
+            Event::Down { reason } => self.on_disconnected(reason),
+            Event::Frame(frame) => self.on_frame(&frame),
+            Event::Refused { from, reason } => {
+                tracing::warn!(%from, reason, "no channel");
+                let text = format!("the pair's channel: {from}: {reason}");
+                pairing.refused = Some((text, Instant::now()));
+            }
+            Event::Fault(fault) => {
+                if let Some(fault) = fault.as_ref().filter(|_| fault != pairing.fault) {
+                    tracing::error!("{fault}");
+                }
+                pairing.fault = fault;
+            }
+            Event::Paired { secret } => self.on_paired(secret.map(|secret| secret.0)),
+        }
+    }
+
+    /// There is another host, or a new one. One that joined has its secret from the other, and its
+    /// configuration, too.
+    fn on_paired(&mut self, secret: Option<[u64; 2]>) {
+        tracing::info!(joined = secret.is_some(), "paired");
+        if let Some(secret) = secret {
+            self.world.secret = secret;
+            self.version = Version {
+                author: self.host_id.clone(),
+                hash: self.version.hash.clone(),
+                ..Version::default()
+            };
+            self.keep_running();
+            self.restart_heartbeats(secret);
+        }
+        let snapshot = Snapshot::of(&self.running, self.version.clone());
+        if let Some(pairing) = &mut self.pairing {
+            pairing.started = Instant::now();
+            pairing.session = Session::new(self.host_id.clone(), snapshot);
+            pairing.session.publish(Instant::now(), &self.tables);
+        }
+        self.tell_peer(true);
+        self.tell_router();
+    }
+
+    /// The channel is there.
+    fn on_connected(&mut self) {
+        if let Some(pairing) = &mut self.pairing {
+            pairing.connected = Some(Instant::now());
+            pairing.session.connected();
+        }
+        self.carry_out();
+        self.tell_peer(true);
+    }
+
+    /// The channel is gone.
+    fn on_disconnected(&mut self, reason: String) {
+        let Some(pairing) = &mut self.pairing else {
+            return;
+        };
+        tracing::warn!(reason, "the pair's channel is down");
+        if pairing.session.is_synchronised().is_ok() {
+            pairing.synchronised = Some(Instant::now());
+        }
+        pairing.connected = None;
+        pairing.reason.clone_from(&reason);
+        pairing.stale = None;
+        pairing.session.disconnected();
+        let asked = std::mem::take(&mut pairing.asked);
+        for asked in asked.into_values() {
+            let refusal = "the leader went away before it answered: look whether it was done";
+            self.reply(asked.reply, Err(Refusal::Failed(refusal.to_owned())));
+        }
+        self.settle_offer(Err(Refusal::Failed(
+            "the other host went away before it confirmed: nothing was changed here; look at the \
+             status before you try again"
+                .to_owned(),
+        )));
+        self.end_switch(Err("the pair's channel broke".to_owned()));
+        self.carry_out();
+        self.tell_router();
+    }
+
+    /// Takes what the other host sent.
+    fn on_frame(&mut self, frame: &[u8]) {
+        let now_ms = sweeping::now_ms().unwrap_or_default();
+        let Some(pairing) = &mut self.pairing else {
+            return;
+        };
+        if let Err(reason) = pairing.session.on_frame(Instant::now(), frame, now_ms) {
+            tracing::error!(reason, "the other host makes no sense");
+            pairing.wire.disconnect(&reason);
+        }
+        self.carry_out();
+    }
+
+    /// Flows that the program has just recorded: the other host is told.
+    pub(super) fn on_new_flows(&mut self, flows: &[(FlowKey, Flow)]) {
+        if let (Some(pairing), Ok(now_ms)) = (&mut self.pairing, sweeping::now_ms()) {
+            pairing.session.send_flows(flows, now_ms);
+        }
+        self.carry_out();
+    }
+
+    /// Tells the other host how things are here; if nothing changed only if `anyway`.
+    pub(super) fn tell_peer(&mut self, anyway: bool) {
+        let up = self.count_up();
+        let leads = self.leads();
+        let (ready, priority) = self.readiness();
+        let Some(pairing) = &mut self.pairing else {
+            return;
+        };
+        let status = Status {
+            leads,
+            ready,
+            priority,
+            up,
+            version: Version::default(),
+        };
+        pairing.session.set_status(Instant::now(), status, anyway);
+        self.carry_out();
+    }
+
+    /// Looks at what has waited for too long.
+    pub(super) fn on_pair_tick(&mut self) {
+        self.tell_peer(true);
+        let Some(pairing) = &mut self.pairing else {
+            return;
+        };
+        let late = |since: &Instant| since.elapsed() > PATIENCE;
+        let stuck = pairing.offered.as_ref().is_some_and(|it| late(&it.since));
+        let unanswered = pairing.asked.values().any(|it| late(&it.since));
+        if stuck || unanswered {
+            let reason = format!("the other host did not answer within {PATIENCE:?}");
+            pairing.wire.disconnect(&reason);
+            self.on_disconnected(reason);
+        }
+        self.share_file();
+    }
+
+    /// The file was another one when lbd was started: that is a change like any other.
+    fn share_file(&mut self) {
+        let Some(pairing) = self.pairing.as_ref().filter(|_| self.unshared) else {
+            return;
+        };
+        let in_step = pairing.connected.is_some() && pairing.session.is_synchronised().is_ok();
+        let alone = self.leads() && pairing.connected.is_none() && !self.peer_lives();
+        if !in_step && !alone {
+            return;
+        }
+        // Whatever comes of it, it is tried once.
+        self.unshared = false;
+        let change = Change::Replace {
+            services: self.running.services.clone(),
+            cut: Vec::new(),
+            what: "the configuration file changed while lbd did not run".to_owned(),
+        };
+        match self.prepare(&change, None) {
+            Ok(prepared) => self.share(prepared),
+            Err(refusal) => self.refuse_file(refusal.to_string()),
+        }
+    }
+
+    /// Like [`Self::submit`], for what runs here already.
+    fn share(&mut self, prepared: Prepared) {
+        match self.place() {
+            Ok(Place::Here) => {
+                self.version = self.next_version(&prepared.next);
+                self.keep_running();
+                self.tell_config();
+            }
+            Ok(Place::Both) => {
+                self.version = self.next_version(&prepared.next);
+                self.keep_running();
+                // The other host sees that it is behind.
+                self.tell_config();
+            }
+            Ok(Place::There) => self.ask(prepared, Reply::File),
+            Err(refusal) => self.refuse_file(refusal.to_string()),
+        }
+        self.carry_out();
+    }
+
+    /// Does what the session says.
+    pub(super) fn carry_out(&mut self) {
+        while let Some(effect) = self
+            .pairing
+            .as_mut()
+            .and_then(|it| it.session.next_effect())
+        {
+            self.do_effect(effect);
+        }
+    }
+
+    fn do_effect(&mut self, effect: Effect) {
+        let Some(pairing) = &mut self.pairing else {
+            return;
+        };
+        match effect {
+            // That it broke is heard as an event.
+            Effect::Send(frame) => drop(pairing.wire.send(frame)),
+            Effect::Adopt { snapshot, diverged } => self.adopt(snapshot, diverged),
+            Effect::Taken(version) => {
+                if pairing
+                    .offered
+                    .as_ref()
+                    .is_some_and(|it| it.version == version)
+                {
+                    self.settle_offer(Ok(()));
+                }
+            }
+            Effect::NotTaken(version, reason) => {
+                if pairing
+                    .offered
+                    .as_ref()
+                    .is_some_and(|it| it.version == version)
+                {
+                    let refusal = format!("refused by the other host: {reason}");
+                    self.settle_offer(Err(Refusal::Invalid(refusal)));
+                }
+            }
+            Effect::ReadFlows => self.send_all_flows(),
+            Effect::FlowsBegin => {
+                let flows = self.dataplane.flows().unwrap_or_default();
+                pairing.stale = Some(flows.into_iter().map(|(key, _)| key).collect());
+            }
+            Effect::Flows(flows) => {
+                if let Some(stale) = &mut pairing.stale {
+                    for (key, _) in &flows {
+                        stale.remove(key);
+                    }
+                }
+                let entered = self.dataplane.set_flows(&flows);
+                self.note(entered.map_err(anyhow::Error::new));
+            }
+            Effect::FlowsGone(keys) => {
+                let removed = self.dataplane.remove_flows(&keys);
+                self.note(removed.map_err(anyhow::Error::new));
+            }
+            Effect::FlowsEnd => {
+                let stale = pairing.stale.take().unwrap_or_default();
+                let stale: Vec<FlowKey> = stale.into_iter().collect();
+                let removed = self.dataplane.remove_flows(&stale);
+                self.note(removed.map_err(anyhow::Error::new));
+            }
+            Effect::Mirror => {
+                // Addresses may have come that need a next hop.
+                self.watch();
+                self.follow();
+            }
+            Effect::Reached(mark) => self.on_reached(mark),
+            Effect::Proposed(proposal) => self.on_proposed(proposal),
+            Effect::Answered(id, result) => self.on_answered(id, result),
+            Effect::TakeOver => self.take_over(),
+            Effect::SwitchAsked(id) => self.switch(super::switching::Reply::Peer(id)),
+            Effect::Switched(id, result) => self.on_switched(id, result),
+            Effect::Peer => {
+                self.tell_router();
+                self.share_file();
+            }
+        }
+    }
+
+    fn note(&mut self, result: anyhow::Result<()>) {
+        if let Err(error) = result {
+            let error = chain(&error);
+            tracing::error!(error, "could not enter what the other host has recorded");
+            self.failure = Some(error);
+        }
+    }
+
+    fn send_all_flows(&mut self) {
+        let flows = match self.dataplane.flows() {
+            Ok(flows) => flows,
+            Err(error) => return self.note(Err(error.into())),
+        };
+        if let (Some(pairing), Ok(now_ms)) = (&mut self.pairing, sweeping::now_ms()) {
+            pairing
+                .session
+                .send_all_flows(Instant::now(), &flows, now_ms);
+        }
+    }
+
+    /// Takes over the other host's configuration.
+    fn adopt(&mut self, snapshot: Snapshot, diverged: bool) {
+        let version = snapshot.version.clone();
+        let offered = self.pairing.as_ref().and_then(|it| it.offered.as_ref());
+        if offered.is_some_and(|it| it.version == version) {
+            return self.settle_offer(Ok(()));
+        }
+        let result = self.try_adopt(&snapshot, diverged);
+        let Some(pairing) = &mut self.pairing else {
+            return;
+        };
+        match result {
+            Ok(()) => pairing.session.taken(snapshot),
+            Err(reason) => {
+                tracing::error!(reason, "cannot take over the other host's configuration");
+                pairing.session.not_taken(version, reason);
+            }
+        }
+    }
+
+    fn try_adopt(&mut self, snapshot: &Snapshot, diverged: bool) -> Result<(), String> {
+        let services = snapshot.services.in_place_of(&self.running)?;
+        let next = Config {
+            services,
+            ..self.running.clone()
+        };
+        self.fits(&next)?;
+        let lost = Overlay::between(&next, &self.running).lines();
+        let unshared = self.unshared;
+        let left_out = Some(Overlay::default());
+        match self.install(next, snapshot.version.clone(), None, left_out, &[]) {
+            Ok(()) => {}
+            // The tables follow at the next sweep.
+            Err(refusal) if self.version == snapshot.version => {
+                tracing::error!(%refusal, "took over the other host's configuration");
+            }
+            Err(refusal) => return Err(refusal.to_string()),
+        }
+        let revision = self.revision();
+        tracing::info!(revision, "took over the other host's configuration");
+        if let Some(pairing) = &mut self.pairing {
+            pairing.dropped = match diverged || unshared {
+                true => lost,
+                false => Vec::new(),
+            };
+            for line in &pairing.dropped {
+                tracing::warn!(line, "dropped: the other host's configuration stays");
+            }
+        }
+        Ok(())
+    }
+
+    /// A change that was asked for at the other host.
+    fn on_proposed(&mut self, proposal: Proposal) {
+        let Proposal {
+            id,
+            from,
+            services,
+            cut,
+            what,
+        } = proposal;
+        let prepared = if from == self.version {
+            let services = services.in_place_of(&self.running);
+            let services = services.map_err(Refusal::Invalid);
+            services.and_then(|services| {
+                let change = Change::Replace {
+                    services,
+                    cut,
+                    what,
+                };
+                self.prepare(&change, None)
+            })
+        } else {
+            Err(Refusal::Conflict {
+                expected: from.epoch,
+                actual: self.revision(),
+            })
+        };
+        match prepared {
+            Ok(prepared) if self.leads() || !self.peer_leads() => {
+                tracing::info!(change = prepared.what, "the other host asks for a change");
+                self.submit(prepared, Reply::Peer(id));
+            }
+            Ok(_) => {
+                let refusal = "leadership is about to pass: try again".to_owned();
+                self.reply(Reply::Peer(id), Err(Refusal::Failed(refusal)));
+            }
+            Err(refusal) => self.reply(Reply::Peer(id), Err(refusal)),
+        }
+    }
+
+    fn on_answered(&mut self, id: u64, result: Result<u64, Refusal>) {
+        let Some(asked) = self.pairing.as_mut().and_then(|it| it.asked.remove(&id)) else {
+            return;
+        };
+        // The services came before the answer; what else the file says comes now.
+        let result = match (result, asked.prepared.file) {
+            (Ok(_), Some(file)) => {
+                let (next, version) = (self.running.clone(), self.version.clone());
+                let installed = self.install(next, version, Some(file), None, &[]);
+                installed.map(|()| self.revision())
+            }
+            (result, _) => result,
+        };
+        self.reply(asked.reply, result);
+    }
+
+    /// The leader's tables, if this host holds them.
+    pub(super) fn mirror(&self) -> Option<&Tables> {
+        let pairing = self.pairing.as_ref()?;
+        pairing.session.mirror().filter(|_| !self.leads())
+    }
+
+    pub(super) fn peer_leads(&self) -> bool {
+        let pairing = self.pairing.as_ref();
+        pairing.is_some_and(|pairing| pairing.session.peer_leads())
+    }
+
+    /// Backends that are up, per service.
+    fn count_up(&self) -> BTreeMap<crate::config::Name, u32> {
+        let services = self.running.services.iter();
+        let count = |name, service: &crate::config::Service| {
+            let backends = service.backends.keys();
+            let up = backends.filter(|backend| {
+                self.world.up.get(&BackendRef::new(name, backend)) == Some(&true)
+            });
+            up.count() as u32
+        };
+        services
+            .map(|(name, service)| (name.clone(), count(name, service)))
+            .collect()
+    }
+
+    pub(super) fn leads(&self) -> bool {
+        self.role() == Role::Leader
+    }
+}

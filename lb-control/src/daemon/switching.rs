@@ -1,0 +1,235 @@
+//! Planned switchover: leadership is handed to the other host without a gap.
+//!
+//! The standby first has all that this host has, and says so. Then this host lowers its priority
+//! below the standby's and tells it to take over. The standby announces the addresses, and this host
+//! yields by the ordinary rule when it hears its advertisement: for a moment both answer, and never
+//! nobody. What still arrives here is forwarded all the same, by the same tables.
+
+use super::Daemon;
+use crate::config::Refusal;
+use crate::dataplane::Dataplane;
+use crate::proto::sync::Message;
+use crate::proto::vrrp::Priority;
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+use tokio::sync::oneshot;
+
+/// How long a switchover may take.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Who wants it.
+pub(super) enum Reply {
+    /// Somebody at the API.
+    Api(oneshot::Sender<Result<(), Refusal>>),
+    /// Somebody at the other host.
+    Peer(u64),
+    /// This daemon, for this reason.
+    Own(String),
+}
+
+/// A switchover that goes on.
+struct Switch {
+    reply: Reply,
+    since: Instant,
+    stage: Stage,
+}
+
+enum Stage {
+    /// The standby has not said yet that it has everything.
+    Marked(u64),
+    /// It was told to take over.
+    Told,
+}
+
+/// The switchover that goes on, and those that the leader was asked for.
+#[derive(Default)]
+pub(super) struct Switching {
+    current: Option<Switch>,
+    asked: BTreeMap<u64, (Reply, Instant)>,
+    /// This host handed over, and stands behind the other since.
+    pub(super) stands_behind: Option<Priority>,
+}
+
+impl Switching {
+    /// Whether none goes on.
+    pub(super) const fn is_idle(&self) -> bool {
+        self.current.is_none()
+    }
+}
+
+impl<D: Dataplane> Daemon<D> {
+    /// Hands leadership to the other host, or has it handed over by it.
+    pub(super) fn switch(&mut self, reply: Reply) {
+        if let Err(reason) = self.try_switch(&reply) {
+            return self.answer_switch(reply, Err(Refusal::Failed(reason)));
+        }
+        let Some(pairing) = &mut self.pairing else {
+            return;
+        };
+        if self.leading.as_ref().is_some_and(|it| it.leads()) {
+            if let Some(mark) = pairing.session.mark(Instant::now()) {
+                self.switching.current = Some(Switch {
+                    reply,
+                    since: Instant::now(),
+                    stage: Stage::Marked(mark),
+                });
+            }
+        } else {
+            let id = pairing.number();
+            pairing.session.say(&Message::Switch { id });
+            self.switching.asked.insert(id, (reply, Instant::now()));
+        }
+        self.carry_out();
+    }
+
+    /// Whether there is a switchover to begin, or why not.
+    fn try_switch(&self, reply: &Reply) -> Result<(), String> {
+        let Some(pairing) = self.pairing.as_ref().filter(|it| it.is_paired()) else {
+            return Err("this host is not paired with another: `lbctl pair init`".to_owned());
+        };
+        if pairing.connected.is_none() {
+            return Err(format!("the pair's channel is down: {}", pairing.reason));
+        }
+        if !self.leads() {
+            return match (reply, pairing.session.peer_leads()) {
+                (Reply::Api(_), true) => Ok(()),
+                _ => Err("neither leads: there is nothing to hand over".to_owned()),
+            };
+        }
+        if self.switching.current.is_some() {
+            return Err("a switchover goes on already".to_owned());
+        }
+        pairing.session.is_synchronised()?;
+        let Some((_, status)) = pairing.session.peer() else {
+            return Err("the other host has not told its state yet".to_owned());
+        };
+        if status.leads {
+            return Err("both lead at the moment: try again".to_owned());
+        }
+        if !status.ready {
+            return Err("the other host is not ready to lead: ask it for its status".to_owned());
+        }
+        if status.priority <= 1 {
+            return Err(
+                "the other host has the lowest priority that there is, 1: raise it".to_owned(),
+            );
+        }
+        Ok(())
+    }
+
+    /// The standby has all that was sent before this mark.
+    pub(super) fn on_reached(&mut self, mark: u64) {
+        let Some(switch) = &mut self.switching.current else {
+            return;
+        };
+        if !matches!(switch.stage, Stage::Marked(awaited) if awaited == mark) {
+            return;
+        }
+        switch.stage = Stage::Told;
+        let Some(pairing) = &mut self.pairing else {
+            return;
+        };
+        let theirs = pairing
+            .session
+            .peer()
+            .map_or(1, |(_, status)| status.priority);
+        self.switching.stands_behind = Priority::new(theirs.saturating_sub(1).max(1));
+        self.tell_router();
+        if let Some(pairing) = &mut self.pairing {
+            pairing.session.say(&Message::TakeOver);
+        }
+    }
+
+    /// The leader makes way.
+    pub(super) fn take_over(&mut self) {
+        let ready = self.pairing.as_ref().map(|it| it.session.is_synchronised());
+        match (ready, &self.leading) {
+            (Some(Ok(())), Some(leading)) if !leading.leads() => leading.take_over(),
+            (Some(Err(reason)), _) => {
+                tracing::warn!(reason, "was told to take over, and cannot");
+            }
+            _ => {}
+        }
+    }
+
+    /// This host leads, or no longer does.
+    pub(super) fn on_role(&mut self) {
+        if self.leads() {
+            self.switching.stands_behind = None;
+        } else if self
+            .switching
+            .current
+            .as_ref()
+            .is_some_and(|it| matches!(it.stage, Stage::Told))
+        {
+            self.end_switch(Ok(()));
+        }
+    }
+
+    /// A switchover came to its end.
+    pub(super) fn end_switch(&mut self, result: Result<(), String>) {
+        if let Some(switch) = self.switching.current.take() {
+            if result.is_err() {
+                self.switching.stands_behind = None;
+                self.tell_router();
+            }
+            self.answer_switch(switch.reply, result.clone().map_err(Refusal::Failed));
+        }
+        if let Err(reason) = result {
+            for (reply, _) in std::mem::take(&mut self.switching.asked).into_values() {
+                self.answer_switch(reply, Err(Refusal::Failed(reason.clone())));
+            }
+        }
+    }
+
+    /// What came of a switchover that the other host was asked for.
+    pub(super) fn on_switched(&mut self, id: u64, result: Result<(), Refusal>) {
+        if let Some((reply, _)) = self.switching.asked.remove(&id) {
+            self.answer_switch(reply, result);
+        }
+    }
+
+    fn answer_switch(&mut self, reply: Reply, result: Result<(), Refusal>) {
+        match reply {
+            // Whoever asked may be gone: then the answer goes nowhere.
+            Reply::Api(reply) => drop(reply.send(result)),
+            Reply::Peer(id) => {
+                if let Some(pairing) = &mut self.pairing {
+                    pairing.session.say(&Message::Switched { id, result });
+                }
+            }
+            Reply::Own(why) => match result {
+                Ok(()) => tracing::info!(why, "handed over"),
+                Err(refusal) => tracing::warn!(why, %refusal, "could not hand over"),
+            },
+        }
+    }
+
+    /// Gives up on what takes too long.
+    pub(super) fn on_switch_tick(&mut self) {
+        let late = |since: &Instant| since.elapsed() > PATIENCE;
+        let stuck = self
+            .switching
+            .current
+            .as_ref()
+            .is_some_and(|it| late(&it.since));
+        let unanswered = self.switching.asked.values().any(|(_, since)| late(since));
+        if stuck || unanswered {
+            self.end_switch(Err(format!(
+                "the other host did not take over within {PATIENCE:?}"
+            )));
+        }
+        self.carry_out();
+    }
+
+    /// Goes back to the configured priority.
+    pub(super) fn stop_standing_behind(&mut self) -> Result<(), Refusal> {
+        if self.switching.stands_behind.take().is_none() {
+            return Err(Refusal::Failed(
+                "there is nothing to release: this host did not hand over".to_owned(),
+            ));
+        }
+        self.tell_router();
+        Ok(())
+    }
+}

@@ -1,0 +1,390 @@
+//! Two daemons of a pair, over a channel that is a queue: what one knows, the other does.
+
+use super::*;
+use crate::config::Name;
+use crate::proto::vrrp::LeadReason;
+use crate::shell::channel::Event;
+use bytes::Bytes;
+use lb_ebpf::abi::{Flow, FlowKey, FlowPhase};
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex};
+use tokio::sync::oneshot;
+
+/// A way to the other daemon.
+#[derive(Clone, Default)]
+struct Queue(Arc<Mutex<VecDeque<Bytes>>>);
+
+impl Wire for Queue {
+    fn send(&self, frame: Bytes) -> bool {
+        self.0.lock().unwrap().push_back(frame);
+        true
+    }
+
+    fn disconnect(&self, reason: &str) {
+        panic!("disconnected: {reason}");
+    }
+
+    fn is_paired(&self) -> bool {
+        true
+    }
+}
+
+struct Host {
+    daemon: Daemon<Memory>,
+    sends: Queue,
+    _directory: TempDir,
+}
+
+impl Host {
+    fn new(name: &str, backends: &[u8]) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        Self::in_directory(name, backends, directory, Memory::default())
+    }
+
+    fn in_directory(name: &str, backends: &[u8], directory: TempDir, memory: Memory) -> Self {
+        let sends = Queue::default();
+        let mut config = file(directory.path(), backends);
+        let ha = "interfaces = [\"eth0\"]\n[ha]\ninterface = \"eth0\"\nvrid = 51\n\
+                  peer = \"192.0.2.2\"\naddresses = [\"192.0.2.20/32\"]\n";
+        config.ha = config::parse(ha, Path::new("lbd.toml")).unwrap().ha;
+        let watchers = Watchers {
+            pair: Some((name.to_owned(), Box::new(sends.clone()))),
+            ..watchers()
+        };
+        let mut daemon = Daemon::start(config, memory, watchers, SECRET).unwrap();
+        daemon.leading = Some(Leading::without_router(daemon.base.ha.clone().unwrap()));
+        Self {
+            daemon,
+            sends,
+            _directory: directory,
+        }
+    }
+
+    fn lead(&mut self, leads: bool) {
+        self.daemon.on_leading(Some(match leads {
+            true => vrrp::Event::Leads(LeadReason::ActiveDown),
+            false => vrrp::Event::StandsBy,
+        }));
+    }
+
+    fn up(&mut self) {
+        let address = std::net::IpAddr::from([192, 0, 2, 1]);
+        self.daemon.on_channel(Event::Up {
+            local: address,
+            remote: address,
+        });
+    }
+
+    fn ask(&mut self, change: &Change) -> oneshot::Receiver<Result<u64, Refusal>> {
+        let (reply, answer) = oneshot::channel();
+        self.daemon.answer(Request::Change {
+            change: change.clone(),
+            if_revision: None,
+            reply,
+        });
+        answer
+    }
+}
+
+struct Pair {
+    one: Host,
+    other: Host,
+}
+
+impl Pair {
+    /// The first one leads, and all is told.
+    fn new(backends: &[u8]) -> Self {
+        let mut pair = Self {
+            one: Host::new("one", backends),
+            other: Host::new("other", backends),
+        };
+        pair.one.lead(true);
+        pair.other.lead(false);
+        checked(&mut pair.one.daemon, backends, true);
+        checked(&mut pair.other.daemon, backends, true);
+        pair.connect();
+        pair
+    }
+
+    fn connect(&mut self) {
+        self.one.up();
+        self.other.up();
+        self.pass();
+    }
+
+    fn cut(&mut self) {
+        for host in [&mut self.one, &mut self.other] {
+            host.sends.0.lock().unwrap().clear();
+            host.daemon.on_channel(Event::Down {
+                reason: "a test cut it".to_owned(),
+            });
+        }
+    }
+
+    /// Until nothing is under way.
+    fn pass(&mut self) {
+        for _ in 0..10_000 {
+            let next = |host: &Host| host.sends.0.lock().unwrap().pop_front();
+            match (next(&self.one), next(&self.other)) {
+                (None, None) => return,
+                (frame, answer) => {
+                    if let Some(frame) = frame {
+                        self.other.daemon.on_channel(Event::Frame(frame));
+                    }
+                    if let Some(frame) = answer {
+                        self.one.daemon.on_channel(Event::Frame(frame));
+                    }
+                }
+            }
+        }
+        panic!("the two do not come to an end");
+    }
+
+    fn slots(&self) -> [BTreeMap<ServiceId, Vec<Slot>>; 2] {
+        [&self.one, &self.other].map(|host| host.daemon.dataplane.read().unwrap().slots)
+    }
+
+    fn backends(&self) -> [Vec<String>; 2] {
+        [&self.one, &self.other].map(|host| {
+            let www: Name = "www".parse().unwrap();
+            let backends = host.daemon.running.services[&www].backends.iter();
+            backends
+                .map(|(name, backend)| format!("{name} {}", backend.admin))
+                .collect()
+        })
+    }
+}
+
+fn flow(n: u8, backend: BackendId) -> (FlowKey, Flow) {
+    let key = FlowKey {
+        client: [198, 51, 100, n],
+        client_port: [4, n],
+        service: 1,
+    };
+    let flow = Flow {
+        last_seen_ms: sweeping::now_ms().unwrap(),
+        backend,
+        phase: FlowPhase::Open as u16,
+    };
+    (key, flow)
+}
+
+#[tokio::test]
+async fn the_standby_has_the_leaders_tables_whatever_its_own_checks_say() {
+    let mut pair = Pair::new(&[1, 2, 3]);
+    checked(&mut pair.other.daemon, &[2], false);
+    pair.pass();
+    let [leader, standby] = pair.slots();
+    assert!(leader == standby);
+    // What the leader finds out, the standby follows.
+    checked(&mut pair.one.daemon, &[3], false);
+    pair.pass();
+    let [leader, standby] = pair.slots();
+    assert!(leader == standby);
+    assert_eq!(owned(&pair.other.daemon, 3), 0);
+    assert!(pair.other.daemon.readiness().0);
+    assert_eq!(pair.other.daemon.status().alarms, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_change_at_either_is_made_at_both() {
+    let mut pair = Pair::new(&[1, 2]);
+    let mut answer = pair.one.ask(&drain(1));
+    assert!(
+        answer.try_recv().is_err(),
+        "answered before the other has it"
+    );
+    pair.pass();
+    let first = answer.try_recv().unwrap().unwrap();
+    assert_eq!(pair.backends()[1], ["web1 drain", "web2 ready"]);
+
+    let mut answer = pair.other.ask(&drain(2));
+    pair.pass();
+    let second = answer.try_recv().unwrap().unwrap();
+    assert_eq!(second, first + 1);
+    let [one, other] = pair.backends();
+    assert_eq!(one, ["web1 drain", "web2 drain"]);
+    assert_eq!(one, other);
+    assert_eq!(pair.one.daemon.version, pair.other.daemon.version);
+}
+
+#[tokio::test]
+async fn two_changes_at_a_time_are_not_mixed() {
+    let mut pair = Pair::new(&[1, 2]);
+    let mut first = pair.one.ask(&drain(1));
+    let mut second = pair.other.ask(&drain(2));
+    pair.pass();
+    assert!(first.try_recv().unwrap().is_ok());
+    let refused = second.try_recv().unwrap().unwrap_err();
+    assert!(!refused.to_string().is_empty());
+    let [one, other] = pair.backends();
+    assert_eq!(one, ["web1 drain", "web2 ready"]);
+    assert_eq!(one, other);
+}
+
+#[tokio::test]
+async fn what_the_standby_cannot_keep_is_refused_at_both() {
+    let mut pair = Pair::new(&[1, 2]);
+    let before = pair.backends();
+    // In the way of the file that it writes.
+    let way = pair.other.daemon.base.state_dir.join(".changes.json.new");
+    std::fs::create_dir(&way).unwrap();
+    let mut answer = pair.one.ask(&drain(1));
+    pair.pass();
+    let refused = answer.try_recv().unwrap().unwrap_err().to_string();
+    assert!(refused.contains("refused by the other host"), "{refused}");
+    assert_eq!(pair.backends(), before);
+    std::fs::remove_dir(&way).unwrap();
+    let mut answer = pair.one.ask(&drain(1));
+    pair.pass();
+    assert!(answer.try_recv().unwrap().is_ok());
+}
+
+#[tokio::test]
+async fn a_host_that_was_away_catches_up() {
+    let mut pair = Pair::new(&[1, 2]);
+    pair.cut();
+    let mut answer = pair.one.ask(&drain(1));
+    assert!(answer.try_recv().unwrap().is_ok());
+    pair.connect();
+    assert_eq!(pair.backends()[1], ["web1 drain", "web2 ready"]);
+    let [leader, standby] = pair.slots();
+    assert!(leader == standby);
+    assert_eq!(pair.other.daemon.status().alarms, Vec::<String>::new());
+}
+
+/// Both led, and both were changed.
+#[tokio::test]
+async fn after_a_partition_one_stays_and_the_other_says_what_it_drops() {
+    let mut pair = Pair::new(&[1, 2]);
+    let mut answer = pair.one.ask(&drain(1));
+    pair.pass();
+    assert!(answer.try_recv().unwrap().is_ok());
+    pair.cut();
+    pair.other.lead(true);
+    let mut answer = pair.one.ask(&admin(1, "ready"));
+    assert!(answer.try_recv().unwrap().is_ok());
+    let mut answer = pair.other.ask(&drain(2));
+    assert!(answer.try_recv().unwrap().is_ok());
+    pair.other.lead(false);
+    pair.connect();
+    let [one, other] = pair.backends();
+    assert_eq!(one, other);
+    // The other began a term, which is the newer one.
+    assert_eq!(one, ["web1 drain", "web2 drain"]);
+    let alarms = pair.one.daemon.status().alarms.join("\n");
+    assert!(
+        alarms.contains("dropped here") && alarms.contains("web1"),
+        "{alarms}"
+    );
+}
+
+#[tokio::test]
+async fn recorded_flows_go_both_ways_and_outlive_a_takeover() {
+    let mut pair = Pair::new(&[1, 2]);
+    let id = pair.one.daemon.ids[&named(1)];
+    let mut flows = [flow(1, id)];
+    pair.one.daemon.dataplane.set_flows(&flows).unwrap();
+    pair.one.daemon.on_new_flows(&flows);
+    pair.pass();
+    assert_eq!(pair.other.daemon.dataplane.flows().unwrap().len(), 1);
+    // One that was recorded while the standby was away.
+    pair.cut();
+    flows = [flow(2, id)];
+    pair.one.daemon.dataplane.set_flows(&flows).unwrap();
+    // And one that the standby has, and that is no more.
+    pair.other
+        .daemon
+        .dataplane
+        .set_flows(&[flow(3, id)])
+        .unwrap();
+    pair.connect();
+    let mut known = pair.other.daemon.dataplane.flows().unwrap();
+    known.sort_by_key(|(key, _)| *key);
+    let keys: Vec<u8> = known.iter().map(|(key, _)| key.client[3]).collect();
+    assert_eq!(keys, [1, 2]);
+
+    // They were silent for long, but the new leader cannot know.
+    let old: Vec<_> = known
+        .iter()
+        .map(|(key, flow)| {
+            let last_seen_ms = flow.last_seen_ms.wrapping_sub(3_600_000);
+            (
+                *key,
+                Flow {
+                    last_seen_ms,
+                    ..*flow
+                },
+            )
+        })
+        .collect();
+    pair.other.daemon.dataplane.set_flows(&old).unwrap();
+    pair.other.daemon.sweep();
+    assert_eq!(pair.other.daemon.dataplane.flows().unwrap().len(), 2);
+    pair.cut();
+    pair.other.lead(true);
+    pair.other.daemon.sweep();
+    assert_eq!(pair.other.daemon.dataplane.flows().unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn the_new_leader_breaks_nothing_where_it_sees_what_the_old_one_saw() {
+    let mut pair = Pair::new(&[1, 2, 3]);
+    checked(&mut pair.one.daemon, &[2], false);
+    checked(&mut pair.other.daemon, &[2], false);
+    pair.pass();
+    let before = pair.slots();
+    pair.cut();
+    pair.other.lead(true);
+    pair.other.daemon.sweep();
+    assert!(pair.slots()[1] == before[0]);
+    // And then goes its own way.
+    checked(&mut pair.other.daemon, &[2], true);
+    assert!(owned(&pair.other.daemon, 2) > 0);
+}
+
+#[tokio::test]
+async fn a_standby_that_has_not_everything_may_not_lead() {
+    let mut pair = Pair::new(&[1, 2]);
+    assert_eq!(pair.other.daemon.readiness(), (true, 100));
+    pair.cut();
+    pair.other
+        .daemon
+        .pairing
+        .as_mut()
+        .unwrap()
+        .forget_synchronised();
+    pair.other.daemon.tell_router();
+    assert!(!pair.other.daemon.readiness().0);
+    // But where nobody leads, it does.
+    let withheld = vrrp::Event::Withheld("it is not synchronised".to_owned());
+    pair.other.daemon.on_leading(Some(withheld));
+    assert!(pair.other.daemon.readiness().0);
+}
+
+#[tokio::test]
+async fn a_file_that_changed_while_lbd_did_not_run_is_a_change_like_any_other() {
+    let Pair { one, other } = Pair::new(&[1, 2]);
+    let mut other = other;
+    other.daemon.base.services.clear();
+    let Host {
+        daemon, _directory, ..
+    } = other;
+    drop(daemon);
+    let mut pair = Pair {
+        one,
+        other: Host::in_directory("other", &[1, 2, 3], _directory, Memory::default()),
+    };
+    pair.other.lead(false);
+    pair.one.daemon.on_channel(Event::Down {
+        reason: "the other was started again".to_owned(),
+    });
+    pair.one.sends.0.lock().unwrap().clear();
+    pair.connect();
+    pair.other.daemon.on_pair_tick();
+    pair.pass();
+    let [one, other] = pair.backends();
+    assert_eq!(one, ["web1 ready", "web2 ready", "web3 ready"]);
+    assert_eq!(one, other);
+    assert_eq!(pair.one.daemon.version, pair.other.daemon.version);
+}
