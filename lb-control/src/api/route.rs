@@ -11,6 +11,9 @@ pub(super) enum Route<'a> {
     Metrics,
     Events,
     Ha,
+    Pair,
+    Invitation,
+    Join,
     Changes,
     Services,
     Service(&'a str),
@@ -34,6 +37,9 @@ impl<'a> Route<'a> {
             ("metrics", None, ..) => Self::Metrics,
             ("events", None, ..) => Self::Events,
             ("ha", None, ..) => Self::Ha,
+            ("pair", None, ..) => Self::Pair,
+            ("pair", Some("invitation"), None, _) => Self::Invitation,
+            ("pair", Some("join"), None, _) => Self::Join,
             ("changes", None, ..) => Self::Changes,
             ("services", None, ..) => Self::Services,
             ("backends", None, ..) => Self::AllBackends,
@@ -57,7 +63,8 @@ impl<'a> Route<'a> {
             | Self::Events
             | Self::Ha
             | Self::AllBackends => "GET",
-            Self::Changes => "GET, DELETE",
+            Self::Changes | Self::Pair => "GET, DELETE",
+            Self::Invitation | Self::Join => "POST",
             Self::Services | Self::Backends(_) => "GET, POST",
             Self::Service(_) | Self::Backend(..) => "GET, PATCH, DELETE",
         }

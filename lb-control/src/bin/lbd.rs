@@ -3,12 +3,14 @@
 use anyhow::{Context as _, ensure};
 use clap::{Parser, Subcommand};
 use lb_control::api::{listener, server};
-use lb_control::config::{self, Config, Ha, HeartbeatLinks, Heartbeats};
+use lb_control::config::{self, ChannelConfig, Config, Ha, HeartbeatLinks, Heartbeats};
 use lb_control::daemon::{Daemon, Handle, HostState, Inputs, Peer, Watchers};
 use lb_control::dataplane::{self, Attacher, Kernel, Lease, Options, Pins};
 use lb_control::observe::events::Events;
 use lb_control::observe::scrape::Scrapes;
 use lb_control::proto::heartbeat::Key;
+use lb_control::proto::pairing::PairSecret;
+use lb_control::shell::channel::{self, Channel};
 use lb_control::shell::health::Checker;
 use lb_control::shell::heartbeat::{self, Heartbeat, Link, Settings};
 use lb_control::shell::host;
@@ -16,6 +18,7 @@ use lb_control::shell::next_hop::Resolver;
 use lb_control::shell::service_manager::{self, Notify};
 use lb_control::shell::tracking;
 use lb_control::shell::vrrp::{Router, Teller};
+use lb_control::state::identity::{self, Identity};
 use lb_control::state::secret;
 use std::io::IsTerminal as _;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -180,6 +183,12 @@ async fn run(file: &Path, log_verdicts: bool) -> anyhow::Result<()> {
         Some(ha) => start_heartbeats(ha, secret, &pins, &teller, heartbeat_sender).await?,
         None => None,
     };
+    let (channel_sender, channel_events) = mpsc::channel(CHANNEL_EVENTS);
+    let channel = match config.ha.as_ref().and_then(|ha| ha.channel.as_ref()) {
+        Some(channel) => start_channel(&config, channel, secret, channel_sender)?,
+        None => None,
+    };
+    tokio::spawn(log_channel(channel_events));
     let mut attacher = Attacher::new(object, &pins, &config.interfaces);
     if !attacher.takes_over() {
         let (_, failures) = attacher.attach();
@@ -232,6 +241,7 @@ async fn run(file: &Path, log_verdicts: bool) -> anyhow::Result<()> {
     let sources = server::Sources {
         daemon: handle.clone(),
         events: events.clone(),
+        pairing: channel.as_ref().map(Channel::pairing),
     };
     let api = tokio::spawn(server::serve(listener, sources, stopped(stop.clone())));
     tokio::spawn(reload_on_hangup(file.to_owned(), reload_sender));
@@ -265,6 +275,67 @@ async fn run(file: &Path, log_verdicts: bool) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// What happened on the channel, and was not dealt with yet.
+const CHANNEL_EVENTS: usize = 256;
+
+/// Starts the channel to the other host. Without an address to reach it from, there is none.
+fn start_channel(
+    config: &Config,
+    channel: &ChannelConfig,
+    secret: [u64; 2],
+    events: mpsc::Sender<channel::Event>,
+) -> anyhow::Result<Option<Channel>> {
+    let Some(ha) = &config.ha else {
+        return Ok(None);
+    };
+    let links = match links(ha, &channel.links, channel.port) {
+        Ok(links) => links,
+        Err(error) => {
+            tracing::warn!("there is no channel to the other host: {error:#}");
+            return Ok(None);
+        }
+    };
+    let settings = channel::Settings {
+        links: links
+            .iter()
+            .map(|link| channel::Link {
+                local: link.local,
+                remote: link.remote,
+            })
+            .collect(),
+        identity: Identity::load_or_create(&config.state_dir)?,
+        peer: identity::load_peer(&config.state_dir)?,
+        secret: PairSecret(secret),
+        state_dir: config.state_dir.clone(),
+    };
+    Channel::spawn(settings, events).map(Some)
+}
+
+/// Says what happens on the channel. Nothing goes over it yet.
+async fn log_channel(mut events: mpsc::Receiver<channel::Event>) {
+    while let Some(event) = events.recv().await {
+        match event {
+            channel::Event::Up { local, remote } => {
+                tracing::info!(%local, %remote, "connected to the other host");
+            }
+            channel::Event::Down { reason } => {
+                tracing::warn!(reason, "not connected to the other host any more");
+            }
+            channel::Event::Refused { from, reason } => {
+                tracing::warn!(%from, reason, "no connection to the other host");
+            }
+            channel::Event::Fault(Some(fault)) => tracing::warn!("{fault}"),
+            channel::Event::Fault(None) => {
+                tracing::info!("the other host can connect to this one again");
+            }
+            channel::Event::Paired { .. } => tracing::info!("paired with another host"),
+            channel::Event::Frame(frame) => {
+                tracing::debug!(bytes = frame.len(), "the other host sent something");
+            }
+        }
+    }
+}
+
 /// Starts the heartbeats, if there are to be any, and waits until there is a lease: the program is
 /// not to be attached before. Whether this host may keep it is for the daemon to say.
 async fn start_heartbeats(
@@ -295,14 +366,25 @@ fn heartbeat_settings(
     heartbeats: &Heartbeats,
     secret: [u64; 2],
 ) -> anyhow::Result<Settings> {
-    let at = |address: Ipv4Addr| SocketAddr::from((address, heartbeats.port));
-    let links = match &heartbeats.links {
+    let secret: Vec<u8> = secret.iter().flat_map(|half| half.to_ne_bytes()).collect();
+    Ok(Settings {
+        links: links(ha, &heartbeats.links, heartbeats.port)?,
+        timing: heartbeats.timing,
+        key: Key::from_secret(&secret),
+        patience: heartbeat::PATIENCE,
+    })
+}
+
+/// The ways to the other host, by this port on both.
+fn links(ha: &Ha, links: &HeartbeatLinks, port: u16) -> anyhow::Result<Vec<Link>> {
+    let at = |address: Ipv4Addr| SocketAddr::from((address, port));
+    Ok(match links {
         HeartbeatLinks::Own(peer) => {
             let interface = &ha.interface;
             let local = host::address_toward(interface, *peer).with_context(|| {
                 format!(
-                    "{interface} has no address of its own to send heartbeats to {peer} from: `ip \
-                     addr add … dev {interface}`"
+                    "{interface} has no address of its own to reach {peer} from: `ip addr add … dev \
+                     {interface}`"
                 )
             })?;
             vec![Link {
@@ -319,13 +401,6 @@ fn heartbeat_settings(
                 interface: None,
             })
             .collect(),
-    };
-    let secret: Vec<u8> = secret.iter().flat_map(|half| half.to_ne_bytes()).collect();
-    Ok(Settings {
-        links,
-        timing: heartbeats.timing,
-        key: Key::from_secret(&secret),
-        patience: heartbeat::PATIENCE,
     })
 }
 
