@@ -126,6 +126,30 @@ impl Client {
         body: &impl Serialize,
         if_revision: Option<u64>,
     ) -> Result<Changed, ClientError> {
+        self.order(method, uri, body, if_revision).await
+    }
+
+    /// Has something done that is no change of the configuration.
+    ///
+    /// # Errors
+    ///
+    /// If it was refused, or there is no answer.
+    pub async fn act<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        uri: &str,
+        body: &impl Serialize,
+    ) -> Result<T, ClientError> {
+        self.order(method, uri, body, None).await
+    }
+
+    async fn order<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        uri: &str,
+        body: &impl Serialize,
+        if_revision: Option<u64>,
+    ) -> Result<T, ClientError> {
         let text = serde_json::to_vec(body).map_err(|error| self.garbled(error))?;
         let mut request = Request::builder()
             .method(method)

@@ -3,6 +3,7 @@
 pub mod client;
 pub(crate) mod connections;
 pub mod listener;
+mod pair;
 mod route;
 pub mod server;
 pub mod types;

@@ -13,6 +13,9 @@ pub(super) enum Route<'a> {
     Ha,
     Switch,
     Release,
+    Pair,
+    Invitation,
+    Join,
     Changes,
     Services,
     Service(&'a str),
@@ -38,6 +41,9 @@ impl<'a> Route<'a> {
             ("ha", None, ..) => Self::Ha,
             ("ha", Some("switch"), None, _) => Self::Switch,
             ("ha", Some("release"), None, _) => Self::Release,
+            ("pair", None, ..) => Self::Pair,
+            ("pair", Some("invitation"), None, _) => Self::Invitation,
+            ("pair", Some("join"), None, _) => Self::Join,
             ("changes", None, ..) => Self::Changes,
             ("services", None, ..) => Self::Services,
             ("backends", None, ..) => Self::AllBackends,
@@ -61,8 +67,8 @@ impl<'a> Route<'a> {
             | Self::Events
             | Self::Ha
             | Self::AllBackends => "GET",
-            Self::Switch | Self::Release => "POST",
-            Self::Changes => "GET, DELETE",
+            Self::Changes | Self::Pair => "GET, DELETE",
+            Self::Switch | Self::Release | Self::Invitation | Self::Join => "POST",
             Self::Services | Self::Backends(_) => "GET, POST",
             Self::Service(_) | Self::Backend(..) => "GET, PATCH, DELETE",
         }

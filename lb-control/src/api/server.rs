@@ -2,11 +2,13 @@
 
 use super::connections::{self, Answer};
 use super::listener::Listener;
+use super::pair;
 use super::route::Route;
 use super::types::{Backend, Changed, Problem, Status, Version};
 use crate::config::{Change, Refusal, change};
 use crate::daemon::Handle;
 use crate::observe::{events, exposition, metrics};
+use crate::shell::channel::Pairing;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::body::Incoming;
@@ -34,6 +36,8 @@ pub struct Sources {
     pub daemon: Handle,
     /// What happened.
     pub events: events::Events,
+    /// The pair, if there can be one.
+    pub pairing: Option<Pairing>,
 }
 
 /// Serves the API until `shutdown`.
@@ -52,14 +56,14 @@ pub async fn serve(listener: Listener, sources: Sources, shutdown: impl Future<O
 }
 
 /// An answer that is not what was asked for.
-struct Fault {
+pub(super) struct Fault {
     status: StatusCode,
     detail: String,
     allow: Option<&'static str>,
 }
 
 impl Fault {
-    fn new(status: StatusCode, detail: impl Into<String>) -> Self {
+    pub(super) fn new(status: StatusCode, detail: impl Into<String>) -> Self {
         Self {
             status,
             detail: detail.into(),
@@ -114,7 +118,7 @@ fn problem(fault: &Fault) -> Answer {
     response
 }
 
-fn json<T: Serialize>(status: StatusCode, value: &T, revision: Option<u64>) -> Answer {
+pub(super) fn json<T: Serialize>(status: StatusCode, value: &T, revision: Option<u64>) -> Answer {
     // Plain structs with text keys: this does not fail.
     let mut text = serde_json::to_vec(value).unwrap_or_default();
     text.push(b'\n');
@@ -174,6 +178,9 @@ async fn answer(
         (Route::Backend(service, backend), "DELETE") => {
             change::remove_backend(service, backend, force)
         }
+        (Route::Pair | Route::Invitation | Route::Join, method) => {
+            return pair::answer(route, method, body, sources.pairing.as_ref()).await;
+        }
         _ => return look(route, handle).await,
     }?;
     let made = match change {
@@ -202,9 +209,14 @@ async fn look(route: Route<'_>, handle: &Handle) -> Result<Answer, Fault> {
     let revision = Some(status.revision);
     let ok = StatusCode::OK;
     Ok(match route {
-        Route::Version | Route::Stats | Route::Metrics | Route::Events | Route::Status => {
-            json(ok, &status, revision)
-        }
+        Route::Version
+        | Route::Stats
+        | Route::Metrics
+        | Route::Events
+        | Route::Pair
+        | Route::Invitation
+        | Route::Join
+        | Route::Status => json(ok, &status, revision),
         Route::Ha | Route::Switch | Route::Release => json(ok, &status.ha, revision),
         Route::Changes => json(ok, &status.changes, revision),
         Route::Services => json(ok, &status.services, revision),
@@ -343,7 +355,7 @@ fn bad_if_match() -> Fault {
     )
 }
 
-async fn read<T: DeserializeOwned>(body: Incoming) -> Result<T, Fault> {
+pub(super) async fn read<T: DeserializeOwned>(body: Incoming) -> Result<T, Fault> {
     let collected = timeout(BODY_TIMEOUT, Limited::new(body, BODY_MAX).collect()).await;
     let bytes = match collected {
         Ok(Ok(body)) => body.to_bytes(),
@@ -374,7 +386,7 @@ async fn read<T: DeserializeOwned>(body: Incoming) -> Result<T, Fault> {
     })
 }
 
-async fn in_time<T>(answer: impl Future<Output = T>) -> Result<T, Fault> {
+pub(super) async fn in_time<T>(answer: impl Future<Output = T>) -> Result<T, Fault> {
     timeout(ANSWER_TIMEOUT, answer).await.map_err(|_| {
         Fault::new(
             StatusCode::GATEWAY_TIMEOUT,

@@ -7,6 +7,9 @@ use super::types::*;
 use crate::config::{Change, Refusal};
 use crate::daemon::{Handle, Request};
 use crate::observe::events;
+use crate::proto::pairing::PairSecret;
+use crate::shell::channel::{self, Channel, Pairing};
+use crate::state::identity::Identity;
 use hyper::Method;
 use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt;
@@ -40,6 +43,10 @@ impl Fixture {
 }
 
 async fn fixture() -> Fixture {
+    paired_fixture(None).await
+}
+
+async fn paired_fixture(pairing: Option<Pairing>) -> Fixture {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("run/lbd.sock");
     let (requests, receiver) = mpsc::channel(8);
@@ -50,6 +57,7 @@ async fn fixture() -> Fixture {
     let sources = Sources {
         daemon: Handle::new(requests),
         events: events.clone(),
+        pairing,
     };
     let server = tokio::spawn(serve(listener, sources, async {
         let _ = stopped.await;
@@ -240,6 +248,74 @@ async fn tells_what_happened_and_what_happens_next() {
         };
         assert_eq!(problem.status, 400);
     }
+}
+
+#[tokio::test]
+async fn without_a_peer_there_is_no_pair() {
+    let fixture = fixture().await;
+    let client = &fixture.client;
+    let token = Join {
+        token: String::new(),
+    };
+    for answer in [
+        client.get::<Pair>("/v1/pair").await,
+        client.act(Method::DELETE, "/v1/pair", &()).await,
+        client.act(Method::POST, "/v1/pair/invitation", &()).await,
+        client.act(Method::POST, "/v1/pair/join", &token).await,
+    ] {
+        let Err(ClientError::Refused(problem)) = answer else {
+            panic!("{answer:?}");
+        };
+        assert_eq!(problem.status, 409);
+        let detail = problem.detail;
+        assert!(detail.contains("no peer in [ha]"), "{detail}");
+    }
+}
+
+#[tokio::test]
+async fn invites_and_joins() {
+    let state = tempfile::tempdir().unwrap();
+    // An address that no other test listens on.
+    let last = std::process::id().to_le_bytes()[0] | 1;
+    let settings = channel::Settings {
+        links: vec![channel::Link {
+            local: (std::net::Ipv4Addr::new(127, 200, 0, last), 4_787).into(),
+            remote: (std::net::Ipv4Addr::new(127, 200, 1, last), 4_787).into(),
+        }],
+        identity: Identity::load_or_create(state.path()).unwrap(),
+        peer: None,
+        secret: PairSecret([1, 2]),
+        state_dir: state.path().to_owned(),
+    };
+    let (sender, _events) = mpsc::channel(16);
+    let channel = Channel::spawn(settings, sender).unwrap();
+    let fixture = paired_fixture(Some(channel.pairing())).await;
+    let client = &fixture.client;
+    let pair: Pair = client.get("/v1/pair").await.unwrap();
+    assert_eq!((pair.paired, pair.invitation_s), (false, None));
+    assert_eq!(pair.own.fingerprint.len(), 64);
+    assert!(pair.own.expires.unwrap().ends_with('Z'));
+    let invited = client.act(Method::POST, "/v1/pair/invitation", &()).await;
+    let invited: Invitation = invited.unwrap();
+    assert!(invited.token.starts_with("headgate1."));
+    assert_eq!(invited.lifetime_s, 600);
+    assert!(!format!("{invited:?}").contains(&invited.token));
+    let pair: Pair = client.get("/v1/pair").await.unwrap();
+    assert!(pair.invitation_s.is_some_and(|left| left <= 600));
+    for (token, says) in [
+        (invited.token, "made on this host"),
+        ("headgate2.AA".to_owned(), "another version"),
+    ] {
+        let join = Join { token };
+        let answer = client.act::<Pair>(Method::POST, "/v1/pair/join", &join);
+        let Err(ClientError::Refused(problem)) = answer.await else {
+            panic!("{says}");
+        };
+        assert_eq!(problem.status, 422);
+        assert!(problem.detail.contains(says), "{}", problem.detail);
+    }
+    let pair: Pair = client.act(Method::DELETE, "/v1/pair", &()).await.unwrap();
+    assert_eq!((pair.paired, pair.invitation_s), (false, None));
 }
 
 /// Those who wait for events hold up no daemon that ends.

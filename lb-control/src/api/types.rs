@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::fmt;
 
 /// `GET /v1/status`
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -407,6 +408,83 @@ pub struct Problem {
     pub status: u16,
     /// What was wrong, and what would be right.
     pub detail: String,
+}
+
+/// `GET /v1/pair`: whether this host and another one trust each other, and are connected.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Pair {
+    /// Whether there is another one that is trusted.
+    pub paired: bool,
+    /// This host's certificate.
+    pub own: PairCertificate,
+    /// The other's.
+    pub peer: Option<PairCertificate>,
+    /// The connection, if there is one.
+    pub connection: Option<PairConnection>,
+    /// For how many seconds an invitation is open yet.
+    pub invitation_s: Option<u64>,
+    /// What keeps this host from being reached.
+    pub fault: Option<String>,
+    /// What went wrong last.
+    pub failure: Option<PairFailure>,
+}
+
+/// What a host of a pair is known by.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PairCertificate {
+    /// SHA-256, in hexadecimal.
+    pub fingerprint: String,
+    /// Until when it is valid, in UTC (RFC 3339).
+    pub expires: Option<String>,
+}
+
+/// The connection of a pair.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PairConnection {
+    /// This host's address.
+    pub local: String,
+    /// The other's.
+    pub remote: String,
+    /// For how many seconds there has been one.
+    pub since_s: u64,
+}
+
+/// Something that went wrong between the two.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PairFailure {
+    /// How many seconds ago.
+    pub since_s: u64,
+    /// What.
+    pub reason: String,
+}
+
+/// The answer to `POST /v1/pair/invitation`. It is a secret.
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
+pub struct Invitation {
+    /// What the other host needs to join.
+    pub token: String,
+    /// For how many seconds it is of use.
+    pub lifetime_s: u64,
+}
+
+impl fmt::Debug for Invitation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Invitation").finish_non_exhaustive()
+    }
+}
+
+/// `POST /v1/pair/join`. It is a secret.
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Join {
+    /// What the other host gave out.
+    pub token: String,
+}
+
+impl fmt::Debug for Join {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Join").finish_non_exhaustive()
+    }
 }
 
 /// `GET /v1/version`

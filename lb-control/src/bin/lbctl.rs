@@ -51,6 +51,9 @@ enum Command {
     /// High availability: which of two load balancers has the addresses
     #[command(subcommand, arg_required_else_help = true)]
     Ha(HaCommand),
+    /// Pairing: two load balancers that trust each other
+    #[command(subcommand, arg_required_else_help = true)]
+    Pair(PairCommand),
     /// Services: addresses that clients connect to
     #[command(subcommand, arg_required_else_help = true)]
     Service(ServiceCommand),
@@ -92,6 +95,23 @@ enum HaCommand {
     Switch,
     /// Go back to the configured priority after a switch
     Release,
+}
+
+#[derive(Subcommand)]
+enum PairCommand {
+    /// Invite another host: print a token that is of use once, for ten minutes
+    ///
+    /// The token is a secret. An earlier one is of no use any more.
+    Init,
+    /// Join the host that a token is of
+    Join {
+        /// What `lbctl pair init` printed on the other host; - reads it from standard input
+        token: String,
+    },
+    /// Whether this host is paired and connected, and what went wrong last
+    Status,
+    /// Trust the other host no longer
+    Forget,
 }
 
 #[derive(Subcommand)]
@@ -278,6 +298,10 @@ async fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Ha(HaCommand::Status) => session.ha_status().await,
         Command::Ha(HaCommand::Switch) => session.ha_switch().await,
         Command::Ha(HaCommand::Release) => session.ha_release().await,
+        Command::Pair(PairCommand::Init) => session.invite().await,
+        Command::Pair(PairCommand::Join { token }) => session.join(token).await,
+        Command::Pair(PairCommand::Status) => session.pair_status().await,
+        Command::Pair(PairCommand::Forget) => session.forget().await,
         Command::Service(command) => run_service(&session, command).await,
         Command::Backend(command) => run_backend(&session, command).await,
         Command::Config(ConfigCommand::Diff) => session.diff().await,

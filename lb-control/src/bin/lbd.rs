@@ -3,12 +3,16 @@
 use anyhow::{Context as _, ensure};
 use clap::{Parser, Subcommand};
 use lb_control::api::{listener, server};
-use lb_control::config::{self, Config, Ha, HeartbeatLinks, Heartbeats};
-use lb_control::daemon::{Daemon, Handle, HostState, Inputs, Peer, StartHeartbeats, Watchers};
-use lb_control::dataplane::{self, Attacher, Kernel, Lease, Options, Pins};
+use lb_control::config::{self, ChannelConfig, Config, Ha, HeartbeatLinks, Heartbeats};
+use lb_control::daemon::{
+    Daemon, Handle, HostState, Inputs, Peer, StartHeartbeats, Watchers, Wire,
+};
+use lb_control::dataplane::{self, Attacher, Kernel, Lease, NewFlows, Options, Pins};
 use lb_control::observe::events::Events;
 use lb_control::observe::scrape::Scrapes;
 use lb_control::proto::heartbeat::Key;
+use lb_control::proto::pairing::PairSecret;
+use lb_control::shell::channel::{self, Channel};
 use lb_control::shell::health::Checker;
 use lb_control::shell::heartbeat::{self, Heartbeat, Link, Settings};
 use lb_control::shell::host;
@@ -16,7 +20,9 @@ use lb_control::shell::next_hop::Resolver;
 use lb_control::shell::service_manager::{self, Notify};
 use lb_control::shell::tracking;
 use lb_control::shell::vrrp::{Router, Teller};
+use lb_control::state::identity::{self, Identity};
 use lb_control::state::secret;
+use lb_ebpf::abi::{Flow, FlowKey};
 use std::io::IsTerminal as _;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -166,8 +172,7 @@ async fn run(file: &Path, log_verdicts: bool) -> anyhow::Result<()> {
         limits: config.limits,
         log_verdicts,
         fenced: config.ha.iter().any(|ha| ha.heartbeats.is_some()),
-        // Nobody reads them yet.
-        tells_flows: false,
+        tells_flows: config.ha.iter().any(|ha| ha.channel.is_some()),
     };
     let mut object = dataplane::load(&pins, &options)?;
     if log_verdicts {
@@ -178,6 +183,16 @@ async fn run(file: &Path, log_verdicts: bool) -> anyhow::Result<()> {
     let teller = Teller::new().context("failed to make an event descriptor")?;
     let mut heartbeats_of = heartbeats_of(config.ha.clone(), &pins, &teller, heartbeat_sender)?;
     let peer = heartbeats_of(secret)?;
+    let (channel_sender, channel) = mpsc::channel(CHANNEL_EVENTS);
+    let pair = match config.ha.as_ref().and_then(|ha| ha.channel.as_ref()) {
+        Some(channel) => start_channel(&config, channel, secret, channel_sender)?,
+        None => None,
+    };
+    let pairing = pair.as_ref().map(|(_, channel)| channel.pairing());
+    let (flow_sender, new_flows) = mpsc::channel(FLOW_BATCHES);
+    if options.tells_flows {
+        tokio::spawn(read_new_flows(NewFlows::open(&pins)?, flow_sender));
+    }
     let mut attacher = Attacher::new(object, &pins, &config.interfaces);
     if !attacher.takes_over() {
         let (_, failures) = attacher.attach();
@@ -207,7 +222,7 @@ async fn run(file: &Path, log_verdicts: bool) -> anyhow::Result<()> {
         router: router.transpose()?,
         peer,
         heartbeats: heartbeats_of,
-        pair: None,
+        pair: pair.map(|(host, channel)| (host, Box::new(channel) as Box<dyn Wire>)),
         host: Box::new({
             let notify = Arc::clone(&notify);
             move |config, may_attach| {
@@ -222,8 +237,6 @@ async fn run(file: &Path, log_verdicts: bool) -> anyhow::Result<()> {
         }),
     };
     let (reload_sender, reloads) = mpsc::channel(1);
-    let (_channel_sender, channel) = mpsc::channel(1);
-    let (_flow_sender, new_flows) = mpsc::channel(1);
 
     let kernel = Kernel::open(&pins)?;
     let socket = config.socket.clone();
@@ -234,6 +247,7 @@ async fn run(file: &Path, log_verdicts: bool) -> anyhow::Result<()> {
     let sources = server::Sources {
         daemon: handle.clone(),
         events: events.clone(),
+        pairing,
     };
     let api = tokio::spawn(server::serve(listener, sources, stopped(stop.clone())));
     tokio::spawn(reload_on_hangup(file.to_owned(), reload_sender));
@@ -267,6 +281,66 @@ async fn run(file: &Path, log_verdicts: bool) -> anyhow::Result<()> {
     api.await?;
     tracing::info!("stopped; traffic goes on, `lbd detach` ends it");
     Ok(())
+}
+
+/// Digits of a certificate's fingerprint that its host is called by.
+const HOST_NAME: usize = 16;
+
+/// What happened on the channel, and was not dealt with yet.
+const CHANNEL_EVENTS: usize = 256;
+
+/// Batches of newly recorded flows that wait for the daemon. The program's buffer holds the rest.
+const FLOW_BATCHES: usize = 4;
+
+/// Hands the flows that the program records to the daemon.
+async fn read_new_flows(mut reader: NewFlows, daemon: mpsc::Sender<Vec<(FlowKey, Flow)>>) {
+    loop {
+        let mut batch = Vec::new();
+        if let Err(error) = reader.next_batch(&mut batch).await {
+            tracing::error!(%error, "the other host is not told of newly recorded flows");
+            return;
+        }
+        if daemon.send(batch).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Starts the channel to the other host, and says what this one is called on it. Without an address
+/// to reach the other from, there is none.
+fn start_channel(
+    config: &Config,
+    channel: &ChannelConfig,
+    secret: [u64; 2],
+    events: mpsc::Sender<channel::Event>,
+) -> anyhow::Result<Option<(String, Channel)>> {
+    let Some(ha) = &config.ha else {
+        return Ok(None);
+    };
+    let links = match links(ha, &channel.links, channel.port) {
+        Ok(links) => links,
+        Err(error) => {
+            tracing::warn!("there is no channel to the other host: {error:#}");
+            return Ok(None);
+        }
+    };
+    let identity = Identity::load_or_create(&config.state_dir)?;
+    let mut host = identity::fingerprint(identity.certificate());
+    host.truncate(HOST_NAME);
+    let settings = channel::Settings {
+        links: links
+            .iter()
+            .map(|link| channel::Link {
+                local: link.local,
+                remote: link.remote,
+            })
+            .collect(),
+        identity,
+        peer: identity::load_peer(&config.state_dir)?,
+        secret: PairSecret(secret),
+        state_dir: config.state_dir.clone(),
+    };
+    Ok(Some((host, Channel::spawn(settings, events)?)))
 }
 
 /// How heartbeats are started, if there are to be any. Whoever starts them waits until there is a
@@ -309,14 +383,25 @@ fn heartbeat_settings(
     heartbeats: &Heartbeats,
     secret: [u64; 2],
 ) -> anyhow::Result<Settings> {
-    let at = |address: Ipv4Addr| SocketAddr::from((address, heartbeats.port));
-    let links = match &heartbeats.links {
+    let secret: Vec<u8> = secret.iter().flat_map(|half| half.to_ne_bytes()).collect();
+    Ok(Settings {
+        links: links(ha, &heartbeats.links, heartbeats.port)?,
+        timing: heartbeats.timing,
+        key: Key::from_secret(&secret),
+        patience: heartbeat::PATIENCE,
+    })
+}
+
+/// The ways to the other host, by this port on both.
+fn links(ha: &Ha, links: &HeartbeatLinks, port: u16) -> anyhow::Result<Vec<Link>> {
+    let at = |address: Ipv4Addr| SocketAddr::from((address, port));
+    Ok(match links {
         HeartbeatLinks::Own(peer) => {
             let interface = &ha.interface;
             let local = host::address_toward(interface, *peer).with_context(|| {
                 format!(
-                    "{interface} has no address of its own to send heartbeats to {peer} from: `ip \
-                     addr add … dev {interface}`"
+                    "{interface} has no address of its own to reach {peer} from: `ip addr add … dev \
+                     {interface}`"
                 )
             })?;
             vec![Link {
@@ -333,13 +418,6 @@ fn heartbeat_settings(
                 interface: None,
             })
             .collect(),
-    };
-    let secret: Vec<u8> = secret.iter().flat_map(|half| half.to_ne_bytes()).collect();
-    Ok(Settings {
-        links,
-        timing: heartbeats.timing,
-        key: Key::from_secret(&secret),
-        patience: heartbeat::PATIENCE,
     })
 }
 

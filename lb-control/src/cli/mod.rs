@@ -1,5 +1,6 @@
 //! What `lbctl` does: asks the API, and prints what it says.
 
+mod pair;
 mod stats;
 mod table;
 mod wait;
@@ -34,6 +35,9 @@ pub enum Failure {
     /// Something needs mending.
     #[error("{0}")]
     Degraded(String),
+    /// Standard input could not be read.
+    #[error("failed to read the standard input: {0}")]
+    Input(io::Error),
     /// The answer could not be printed.
     #[error("failed to write the output: {0}")]
     Output(#[from] io::Error),
@@ -51,7 +55,7 @@ impl Failure {
                 _ => 1,
             },
             Self::Client(ClientError::Unreachable { .. } | ClientError::Silent { .. }) => 3,
-            Self::Client(ClientError::Garbled { .. }) | Self::Output(_) => 1,
+            Self::Client(ClientError::Garbled { .. }) | Self::Input(_) | Self::Output(_) => 1,
             Self::WaitTimedOut(_) => 6,
             Self::Degraded(_) => 7,
         }

@@ -270,7 +270,7 @@ fn operational_mood(backend: &Backend) -> Mood {
 }
 
 /// A span of time as people say it, no finer than matters.
-fn seconds(seconds: u64) -> String {
+pub(super) fn seconds(seconds: u64) -> String {
     let rounded = match seconds {
         0..3_600 => seconds,
         3_600..86_400 => seconds / 60 * 60,

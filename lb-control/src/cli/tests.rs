@@ -3,7 +3,10 @@
 use super::stats::{Rates, scaled};
 use super::wait::Goal;
 use super::*;
-use crate::api::types::{Flows, Interface, Problem, Slots, Stats, Traffic};
+use crate::api::types::{
+    Flows, Interface, Pair, PairCertificate, PairConnection, PairFailure, Problem, Slots, Stats,
+    Traffic,
+};
 use std::collections::BTreeMap;
 
 fn backend(operational: &str, admin: &str) -> Backend {
@@ -89,6 +92,44 @@ fn degraded_is_an_alarm_or_a_service_without_backends() {
     let mut alarmed = status(vec![backend("up", "ready")]);
     alarmed.alarms.push("the flow table is full".to_owned());
     assert_eq!(degraded(&alarmed), ["the flow table is full"]);
+}
+
+#[test]
+fn a_pair_is_told_in_lines() {
+    let certificate = |fingerprint: &str| PairCertificate {
+        fingerprint: fingerprint.to_owned(),
+        expires: Some("2036-11-20T01:02:03Z".to_owned()),
+    };
+    let mut shown = Pair {
+        paired: true,
+        own: certificate("aa"),
+        peer: Some(certificate("bb")),
+        connection: Some(PairConnection {
+            local: "192.0.2.2".to_owned(),
+            remote: "192.0.2.3".to_owned(),
+            since_s: 75,
+        }),
+        invitation_s: Some(599),
+        fault: None,
+        failure: Some(PairFailure {
+            since_s: 76,
+            reason: "192.0.2.3: it closed the connection".to_owned(),
+        }),
+    };
+    let expected = "\
+paired: yes
+this host: aa, expires 2036-11-20T01:02:03Z
+other host: bb, expires 2036-11-20T01:02:03Z
+connected: 192.0.2.2 > 192.0.2.3, for 1m 15s
+invitation: open for 9m 59s
+last failure: 1m 16s ago, 192.0.2.3: it closed the connection
+";
+    assert_eq!(pair::text(&shown), expected);
+    shown.connection = None;
+    shown.fault = Some("cannot listen".to_owned());
+    let text = pair::text(&shown);
+    assert!(text.contains("\nconnected: no\n"), "{text}");
+    assert!(text.contains("\nfault: cannot listen\n"), "{text}");
 }
 
 #[test]

@@ -70,6 +70,8 @@ pub struct Ha {
     pub checksum: ChecksumForm,
     /// Whether the other one lives, if it is asked.
     pub heartbeats: Option<Heartbeats>,
+    /// How the two are connected once they are paired. There is one whenever there is a peer.
+    pub channel: Option<ChannelConfig>,
     /// Further addresses that whoever leads has: those that backends route their answers to.
     pub addresses: BTreeSet<OwnedAddress>,
     /// What lowers the priority while it is wrong.
@@ -109,6 +111,15 @@ pub struct Heartbeats {
     /// How often.
     pub timing: Timing,
     /// The UDP port, on both.
+    pub port: u16,
+    /// Over what.
+    pub links: HeartbeatLinks,
+}
+
+/// The connection between the two.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChannelConfig {
+    /// The TCP port, on both.
     pub port: u16,
     /// Over what.
     pub links: HeartbeatLinks,

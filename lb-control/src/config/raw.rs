@@ -48,6 +48,7 @@ pub(super) struct Ha {
     pub(super) heartbeat: Option<Spanned<String>>,
     pub(super) heartbeat_port: Option<Spanned<i64>>,
     pub(super) heartbeat_links: Option<Spanned<Vec<Spanned<String>>>>,
+    pub(super) channel_port: Option<Spanned<i64>>,
     #[serde(default)]
     pub(super) addresses: Vec<Spanned<String>>,
     #[serde(default)]

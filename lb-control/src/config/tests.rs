@@ -475,6 +475,7 @@ checksum = "pseudo-header"
 heartbeat = "20ms"
 heartbeat_port = 4000
 heartbeat_links = ["192.0.2.2 > 192.0.2.3", "10.9.9.2 > 10.9.9.3"]
+channel_port = 4001
 addresses = ["10.0.2.1/24 dev eth1", "192.0.2.9"]
 track = [
     { interface = "uplink", weight = 120 },
@@ -504,7 +505,10 @@ fn reads_ha() {
         link([192, 0, 2, 2], [192, 0, 2, 3]),
         link([10, 9, 9, 2], [10, 9, 9, 3]),
     ];
-    assert_eq!(heartbeats.links, HeartbeatLinks::Named(named));
+    let links = HeartbeatLinks::Named(named);
+    assert_eq!(heartbeats.links, links);
+    let channel = ChannelConfig { port: 4_001, links };
+    assert_eq!(ha.channel, Some(channel));
     let owned = config.owned_addresses();
     let owned: Vec<String> = owned.iter().map(ToString::to_string).collect();
     assert_eq!(
@@ -533,7 +537,7 @@ fn reads_ha() {
     assert_eq!(short.interval.duration(), Duration::from_millis(100));
     assert_eq!(short.preempt, Preempt::After(Duration::ZERO));
     assert_eq!(short.checksum, ChecksumForm::Message);
-    assert_eq!(short.heartbeats, None);
+    assert_eq!((short.heartbeats, short.channel), (None, None));
     assert!(full().owned_addresses().is_empty());
 }
 
@@ -541,17 +545,30 @@ fn reads_ha() {
 fn heartbeats_go_to_the_peer_unless_they_are_off() {
     let ha = |more: &str| {
         let ha = format!("[ha]\ninterface = \"eth0\"\nvrid = 1\n{more}");
-        read(&(FULL.to_owned() + &ha)).map(|config| config.ha.unwrap().heartbeats)
+        read(&(FULL.to_owned() + &ha)).map(|config| config.ha.unwrap())
     };
     let peer = "peer = \"192.0.2.3\"\n";
-    let heartbeats = ha(peer).unwrap().unwrap();
+    let paired = ha(peer).unwrap();
+    let heartbeats = paired.heartbeats.unwrap();
     assert_eq!(heartbeats.timing.to_string(), "50ms × 3");
     let own = HeartbeatLinks::Own(Ipv4Addr::new(192, 0, 2, 3));
     assert_eq!(heartbeats.links, own);
+    let channel = ChannelConfig {
+        port: 4_786,
+        links: own,
+    };
+    assert_eq!(paired.channel.as_ref(), Some(&channel));
     let off = format!("{peer}heartbeat = \"off\"\n");
-    assert_eq!(ha(&off).unwrap(), None);
-    assert_eq!(ha("heartbeat = \"off\"\n").unwrap(), None);
-    for alone in ["heartbeat = \"50ms\"", "heartbeat_port = 1"] {
+    let off = ha(&off).unwrap();
+    assert_eq!((off.heartbeats, off.channel), (None, Some(channel)));
+    let alone = ha("heartbeat = \"off\"\n").unwrap();
+    assert_eq!((alone.heartbeats, alone.channel), (None, None));
+    for alone in [
+        "heartbeat = \"50ms\"",
+        "heartbeat_port = 1",
+        "heartbeat_links = [\"192.0.2.2 > 192.0.2.3\"]",
+        "channel_port = 1",
+    ] {
         let error = ha(alone).unwrap_err().to_string();
         assert!(error.contains("without peer"), "{error}");
     }
@@ -590,6 +607,11 @@ fn what_is_wrong_with_ha_is_said_where_it_is() {
         ("20ms", "5ms", "heartbeat 5ms is out of range: 10ms to 10s"),
         ("20ms", "on", "heartbeat"),
         ("4000", "0", "heartbeat_port 0 is out of range: 1 to 65535"),
+        (
+            "4001",
+            "65536",
+            "channel_port 65536 is out of range: 1 to 65535",
+        ),
         ("10.9.9.2 >", "192.0.2.2 >", "192.0.2.2 is named twice"),
         (
             "10.9.9.2 >",

@@ -55,6 +55,9 @@ scenarios! {
         a_killed_leader_is_fenced
         a_frozen_leader_is_fenced
         heartbeats_notice_a_dead_host;
+    pairing:
+        a_token_pairs_two_balancers
+        without_a_peer_there_is_nobody_to_pair;
     bad_input:
         broken_packets_disturb_nobody
         bad_clients_of_the_api_harm_nobody;

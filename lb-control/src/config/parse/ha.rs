@@ -1,7 +1,9 @@
 //! Reads `[ha]`.
 
 use super::{Fault, judge, judge_or, raw, values};
-use crate::config::model::{Ha, HeartbeatLink, HeartbeatLinks, Heartbeats, OwnedAddress};
+use crate::config::model::{
+    ChannelConfig, Ha, HeartbeatLink, HeartbeatLinks, Heartbeats, OwnedAddress,
+};
 use crate::proto::heartbeat::{Timing, packet};
 use crate::proto::vrrp::{ChecksumForm, Interval, Preempt, Priority, Vrid};
 use std::collections::BTreeSet;
@@ -21,7 +23,9 @@ const HEARTBEAT_DEFAULT: &str = "50ms";
 const HEARTBEAT_OFF: &str = "off";
 /// After so many that were missed, the other host is lost.
 const HEARTBEATS_MISSED: u8 = 3;
-const HEARTBEAT_PORT: RangeInclusive<i64> = 1..=65_535;
+const PORT: RangeInclusive<i64> = 1..=65_535;
+/// Next to that of the heartbeats.
+const CHANNEL_PORT_DEFAULT: u16 = packet::PORT + 1;
 const HEARTBEAT_LINKS_MAX: usize = 2;
 const PREEMPT_DELAY: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(24 * 60 * 60);
 
@@ -42,6 +46,7 @@ pub(super) fn read(raw: &raw::Ha, interfaces: &[String]) -> Result<Ha, Fault> {
     let peer = raw.peer.as_ref();
     let peer = peer.map(|peer| judge(peer, |text| host(text, "peer")));
     let peer = peer.transpose()?;
+    let links = links(raw, peer)?;
     Ok(Ha {
         interface,
         vrid: judge(&raw.vrid, |number| {
@@ -57,7 +62,8 @@ pub(super) fn read(raw: &raw::Ha, interfaces: &[String]) -> Result<Ha, Fault> {
             interval(text)
         })?,
         preempt: preempt(raw)?,
-        heartbeats: heartbeats(raw, peer)?,
+        heartbeats: heartbeats(raw, links.as_ref())?,
+        channel: channel(raw, links)?,
         peer,
         checksum: judge_or(raw.checksum.as_ref(), ChecksumForm::default(), |text| {
             checksum(text)
@@ -120,16 +126,13 @@ fn preempt(raw: &raw::Ha) -> Result<Preempt, Fault> {
 }
 
 /// They are sent whenever it is known to whom, unless they are switched off.
-fn heartbeats(raw: &raw::Ha, peer: Option<Ipv4Addr>) -> Result<Option<Heartbeats>, Fault> {
-    let Some(peer) = peer else {
-        let lacking = |key| Err(format!("{key} has no meaning without peer"));
-        let keys = (&raw.heartbeat, &raw.heartbeat_port, &raw.heartbeat_links);
-        return match keys {
-            (None, None, None) => Ok(None),
-            (Some(raw), ..) if raw.get_ref() == HEARTBEAT_OFF => Ok(None),
-            (Some(raw), ..) => judge(raw, |_| lacking("heartbeat")),
-            (None, Some(raw), _) => judge(raw, |_| lacking("heartbeat_port")),
-            (None, None, Some(raw)) => judge(raw, |_| lacking("heartbeat_links")),
+fn heartbeats(raw: &raw::Ha, links: Option<&HeartbeatLinks>) -> Result<Option<Heartbeats>, Fault> {
+    let Some(links) = links else {
+        return match (&raw.heartbeat, &raw.heartbeat_port) {
+            (None, None) => Ok(None),
+            (Some(raw), _) if raw.get_ref() == HEARTBEAT_OFF => Ok(None),
+            (Some(raw), _) => judge(raw, |_| without_peer("heartbeat")),
+            (None, Some(raw)) => judge(raw, |_| without_peer("heartbeat_port")),
         };
     };
     let timing = judge_or(
@@ -141,17 +144,38 @@ fn heartbeats(raw: &raw::Ha, peer: Option<Ipv4Addr>) -> Result<Option<Heartbeats
         },
     )?;
     let port = judge_or(raw.heartbeat_port.as_ref(), packet::PORT, |number| {
-        values::within("heartbeat_port", *number, &HEARTBEAT_PORT)
+        values::within("heartbeat_port", *number, &PORT)
     })?;
-    let links = match &raw.heartbeat_links {
-        Some(raw) => HeartbeatLinks::Named(heartbeat_links(raw)?),
-        None => HeartbeatLinks::Own(peer),
-    };
     Ok(timing.map(|timing| Heartbeats {
         timing,
         port,
-        links,
+        links: links.clone(),
     }))
+}
+
+/// There is one whenever it is known with whom. It is of use once the two are paired.
+fn channel(raw: &raw::Ha, links: Option<HeartbeatLinks>) -> Result<Option<ChannelConfig>, Fault> {
+    let raw = raw.channel_port.as_ref();
+    let Some(links) = links else {
+        return raw.map_or(Ok(None), |raw| judge(raw, |_| without_peer("channel_port")));
+    };
+    let port = judge_or(raw, CHANNEL_PORT_DEFAULT, |number| {
+        values::within("channel_port", *number, &PORT)
+    })?;
+    Ok(Some(ChannelConfig { port, links }))
+}
+
+/// The ways to the peer, if it is named.
+fn links(raw: &raw::Ha, peer: Option<Ipv4Addr>) -> Result<Option<HeartbeatLinks>, Fault> {
+    match (&raw.heartbeat_links, peer) {
+        (None, peer) => Ok(peer.map(HeartbeatLinks::Own)),
+        (Some(raw), Some(_)) => Ok(Some(HeartbeatLinks::Named(heartbeat_links(raw)?))),
+        (Some(raw), None) => judge(raw, |_| without_peer("heartbeat_links")),
+    }
+}
+
+fn without_peer<T>(key: &str) -> Result<T, String> {
+    Err(format!("{key} has no meaning without peer"))
 }
 
 fn heartbeat(text: &str) -> Result<Timing, String> {

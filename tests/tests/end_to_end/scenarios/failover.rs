@@ -261,7 +261,7 @@ pub(crate) fn what_is_tracked_lowers_the_priority() -> Result<()> {
         let told = ha(&lab, First)?;
         ensure!(told["priority"] == 200, "{told}");
         ensure!(
-            told["effective_priority"].to_string() == lowered[0],
+            told["effective_priority"].as_u64() == lowered[0].parse().ok(),
             "{told}"
         );
         let why = told["lowered_by"].to_string();
