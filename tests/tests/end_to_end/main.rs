@@ -55,6 +55,10 @@ scenarios! {
         a_killed_leader_is_fenced
         a_frozen_leader_is_fenced
         heartbeats_notice_a_dead_host;
+    observing:
+        metrics_and_events_tell_what_happens
+        metrics_tell_who_leads
+        systemd_is_told;
     bad_input:
         broken_packets_disturb_nobody
         bad_clients_of_the_api_harm_nobody;
