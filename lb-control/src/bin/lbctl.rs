@@ -75,6 +75,14 @@ enum Command {
         #[arg(long, conflicts_with_all = ["interval", "count"])]
         total: bool,
     },
+    /// What happened lately, the latest last
+    Events {
+        /// Go on with what happens next, until interrupted
+        #[arg(short, long)]
+        follow: bool,
+    },
+    /// All figures, in Prometheus's text format
+    Metrics,
     /// Print completions for a shell
     Completion {
         /// Which shell
@@ -310,6 +318,8 @@ async fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Stats {
             interval, count, ..
         } => session.rates(Sampling { interval, count }).await,
+        Command::Events { follow } => session.events(follow).await,
+        Command::Metrics => session.metrics().await,
         Command::Completion { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Arguments::command(), "lbctl", &mut script);

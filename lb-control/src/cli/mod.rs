@@ -1,6 +1,8 @@
 //! What `lbctl` does: asks the API, and prints what it says.
 
 mod pair;
+mod events;
+mod ha;
 mod stats;
 mod table;
 mod wait;
@@ -13,8 +15,7 @@ pub use wait::Goal;
 
 use crate::api::client::{Client, ClientError};
 use crate::api::types::{
-    Backend, BackendPatch, Changed, Ha, NewBackend, NewService, Service, ServicePatch, Status,
-    Version,
+    Backend, BackendPatch, Changed, NewBackend, NewService, Service, ServicePatch, Status, Version,
 };
 use crate::config::{BackendRef, Name};
 use hyper::Method;
@@ -125,8 +126,17 @@ impl Session {
     ///
     /// If there is no answer.
     pub async fn ha_status(&self) -> Result<(), Failure> {
-        let ha: Ha = self.client.get("/v1/ha").await?;
-        self.show(&ha, |colour| table::ha(&ha, colour))
+        let Status { ha, alarms, .. } = self.client.get("/v1/status").await?;
+        self.show(&ha, |colour| ha::text(&ha, &alarms, colour))
+    }
+
+    /// `metrics`: the same with or without `--json`, since the format is what it is for.
+    ///
+    /// # Errors
+    ///
+    /// If there is no answer.
+    pub async fn metrics(&self) -> Result<(), Failure> {
+        print(&self.client.text("/v1/metrics").await?)
     }
 
     /// `ha switch`

@@ -1,9 +1,8 @@
 //! Tables for people. Columns are stable: new ones come last.
 
-use crate::api::types::{Backend, Ha, HaPeer, Service, Status};
+use crate::api::types::{Backend, Service, Status};
 use comfy_table::presets::NOTHING;
 use comfy_table::{Cell, CellAlignment, Color, Table};
-use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::time::Duration;
 
@@ -79,13 +78,7 @@ pub(super) fn status(status: &Status, colour: bool) -> String {
     if status.ha.interface.is_some() {
         let _ = writeln!(text, "role: {}", status.ha.role);
     }
-    for alarm in &status.alarms {
-        let _ = if colour {
-            writeln!(text, "\u{1b}[31malarm: {alarm}\u{1b}[0m")
-        } else {
-            writeln!(text, "alarm: {alarm}")
-        };
-    }
+    text.push_str(&alarms(&status.alarms, colour));
     if !status.services.is_empty() {
         text.push('\n');
         text.push_str(&services(&status.services, colour));
@@ -93,100 +86,24 @@ pub(super) fn status(status: &Status, colour: bool) -> String {
     text
 }
 
-pub(super) fn ha(ha: &Ha, colour: bool) -> String {
-    let header = [
-        "ROLE",
-        "SINCE",
-        "PRIORITY",
-        "INTERVAL",
-        "VRID",
-        "INTERFACE",
-        "ADDRESS",
-        "LEADER",
-        "REASON",
-    ];
-    let mut sheet = Sheet::new(header, &[2, 3, 4], colour);
-    let mood = match ha.role.as_str() {
-        "leader" | "alone" | "standby" => Mood::Good,
-        _ => Mood::Middling,
+pub(super) fn alarms(alarms: &[String], colour: bool) -> String {
+    let alarms = alarms.iter();
+    alarms
+        .map(|alarm| paint(&format!("alarm: {alarm}"), Mood::Bad, colour) + "\n")
+        .collect()
+}
+
+/// A text outside of tables, in the colour of its mood.
+pub(super) fn paint(text: &str, mood: Mood, colour: bool) -> String {
+    if !colour {
+        return text.to_owned();
+    }
+    let code = match mood {
+        Mood::Good => 32,
+        Mood::Middling => 33,
+        Mood::Bad => 31,
     };
-    let or_dash = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
-    let leader = ha.leader.as_ref();
-    sheet.row(vec![
-        sheet.mood(&ha.role, mood),
-        Cell::new(seconds(ha.since_s)),
-        Cell::new(or_dash(priority(ha))),
-        Cell::new(or_dash(ha.interval_ms.map(|it| format!("{it}ms")))),
-        Cell::new(or_dash(ha.vrid.map(|it| it.to_string()))),
-        Cell::new(or_dash(ha.interface.clone())),
-        Cell::new(or_dash(ha.address.clone())),
-        Cell::new(or_dash(
-            leader.map(|it| format!("{} ({})", it.address, it.priority)),
-        )),
-        Cell::new(&ha.reason),
-    ]);
-    let mut text = sheet.text();
-    for why in &ha.lowered_by {
-        let _ = writeln!(text, "lowered: {why}");
-    }
-    for address in &ha.addresses {
-        let _ = writeln!(text, "shared: {address}");
-    }
-    let counted = counted(&ha.counters);
-    if !counted.is_empty() {
-        let _ = writeln!(text, "counted: {counted}");
-    }
-    if let Some(peer) = &ha.peer {
-        text.push('\n');
-        text.push_str(&self::peer(peer, colour));
-    }
-    text
-}
-
-/// What is left of it, if something lowers it: `80 of 200`.
-fn priority(ha: &Ha) -> Option<String> {
-    let configured = ha.priority?;
-    Some(match ha.effective_priority {
-        Some(effective) if effective != configured => format!("{effective} of {configured}"),
-        _ => configured.to_string(),
-    })
-}
-
-fn counted(counters: &BTreeMap<String, u64>) -> String {
-    let counted = counters.iter().filter(|(_, count)| **count > 0);
-    let counted: Vec<String> = counted
-        .map(|(name, count)| format!("{name} {count}"))
-        .collect();
-    counted.join(", ")
-}
-
-fn peer(peer: &HaPeer, colour: bool) -> String {
-    let header = ["LINK", "STATE", "SINCE", "LOST AFTER", "COUNTED"];
-    let mut sheet = Sheet::new(header, &[2, 3], colour);
-    for link in &peer.links {
-        let mood = match link.state.as_str() {
-            "up" => Mood::Good,
-            "init" => Mood::Middling,
-            _ => Mood::Bad,
-        };
-        let detection = link.detection_ms.map(|it| format!("{it}ms"));
-        sheet.row(vec![
-            Cell::new(format!("{} > {}", link.local, link.remote)),
-            sheet.mood(&link.state, mood),
-            Cell::new(seconds(link.since_s)),
-            Cell::new(detection.unwrap_or_else(|| "-".to_owned())),
-            Cell::new(counted(&link.counters)),
-        ]);
-    }
-    let mut text = sheet.text();
-    if let Some(lost) = &peer.lost {
-        let _ = writeln!(text, "lost: {lost}");
-    }
-    let _ = match peer.lease_ms {
-        0 => writeln!(text, "lease: none"),
-        left => writeln!(text, "lease: {left}ms left"),
-    };
-    text
+    format!("\u{1b}[{code}m{text}\u{1b}[0m")
 }
 
 pub(super) fn services(services: &[Service], colour: bool) -> String {

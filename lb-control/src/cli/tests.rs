@@ -4,8 +4,8 @@ use super::stats::{Rates, scaled};
 use super::wait::Goal;
 use super::*;
 use crate::api::types::{
-    Flows, Interface, Pair, PairCertificate, PairConnection, PairFailure, Problem, Slots, Stats,
-    Traffic,
+    Event, Events, Flows, Ha, HaLeader, HaLink, HaPeer, Interface, Pair, PairCertificate,
+    PairConnection, PairFailure, Problem, Slots, Stats, Traffic,
 };
 use std::collections::BTreeMap;
 
@@ -210,23 +210,159 @@ fn numbers_are_scaled() {
 
 #[test]
 fn a_lowered_priority_is_shown_with_what_lowers_it() {
-    let mut ha = Ha {
-        role: "standby".to_owned(),
-        priority: Some(200),
-        effective_priority: Some(200),
-        ..Ha::default()
-    };
-    let fine = table::ha(&ha, false);
+    let mut ha = pair("standby", "lbd was started");
+    ha.effective_priority = Some(200);
+    let fine = ha::text(&ha, &[], false);
     assert!(
-        fine.contains(" 200 ") && !fine.contains("lowered"),
+        fine.contains(" priority 200,") && !fine.contains("lowered"),
         "{fine}"
     );
     ha.effective_priority = Some(80);
     ha.lowered_by = vec!["eth1 is down (by 120)".to_owned()];
-    let lowered = table::ha(&ha, false);
-    assert!(lowered.contains(" 80 of 200 "), "{lowered}");
+    let lowered = ha::text(&ha, &[], false);
+    assert!(lowered.contains(" priority 80 of 200,"), "{lowered}");
     assert!(
-        lowered.contains("lowered: eth1 is down (by 120)"),
+        lowered.contains("\nlowered:    eth1 is down (by 120)\n"),
         "{lowered}"
     );
+}
+
+fn pair(role: &str, reason: &str) -> Ha {
+    Ha {
+        role: role.to_owned(),
+        since_s: 75,
+        reason: reason.to_owned(),
+        interface: Some("eth0".to_owned()),
+        vrid: Some(51),
+        priority: Some(200),
+        effective_priority: None,
+        lowered_by: Vec::new(),
+        interval_ms: Some(100),
+        address: Some("192.0.2.1".to_owned()),
+        addresses: vec!["192.0.2.10/32 dev eth0".to_owned()],
+        leader: None,
+        peer: Some(HaPeer {
+            address: "192.0.2.2".to_owned(),
+            up: true,
+            lost: None,
+            lease_ms: 142,
+            late_us: 77,
+            links: vec![HaLink {
+                local: "192.0.2.1".to_owned(),
+                remote: "192.0.2.2".to_owned(),
+                state: "up".to_owned(),
+                since_s: 75,
+                detection_ms: Some(150),
+                counters: BTreeMap::from([("sent".to_owned(), 9), ("unsent".to_owned(), 0)]),
+            }],
+        }),
+        counters: BTreeMap::from([("adverts_sent".to_owned(), 72), ("led".to_owned(), 1)]),
+    }
+}
+
+#[test]
+fn a_leader_has_the_addresses() {
+    let shown = ha::text(&pair("leader", "the other host was lost"), &[], false);
+    let expected = "\
+role:       leader for 1m 15s: the other host was lost
+address:    192.0.2.10/32 dev eth0 (here)
+other host: 192.0.2.2, lives
+lease:      142ms left; heartbeats were late by 77us at worst
+VRRP:       vrid 51, priority 200, every 100ms from 192.0.2.1 on eth0
+counted:    adverts_sent 72, led 1
+
+LINK                   STATE   SINCE  LOST AFTER  COUNTED
+192.0.2.1 > 192.0.2.2  up     1m 15s       150ms  sent 9
+";
+    assert_eq!(shown, expected);
+}
+
+#[test]
+fn what_is_wrong_in_a_pair_comes_first() {
+    let mut ha = pair("standby", "it stood still, and its lease lapsed");
+    let alarm = "the other host, 192.0.2.2, is lost: nothing was heard of it".to_owned();
+    if let Some(peer) = &mut ha.peer {
+        peer.up = false;
+        peer.lost = Some("nothing was heard of it".to_owned());
+        peer.lease_ms = 0;
+        peer.links[0].state = "down".to_owned();
+        peer.links[0].detection_ms = None;
+    }
+    let shown = ha::text(&ha, &[alarm], false);
+    let expected = "\
+alarm: the other host, 192.0.2.2, is lost: nothing was heard of it
+role:       standby for 1m 15s: it stood still, and its lease lapsed
+address:    192.0.2.10/32 dev eth0 (at no leader that is heard)
+other host: 192.0.2.2, lost: nothing was heard of it
+lease:      none: this host takes no new connections
+VRRP:       vrid 51, priority 200, every 100ms from 192.0.2.1 on eth0
+counted:    adverts_sent 72, led 1
+
+LINK                   STATE   SINCE  LOST AFTER  COUNTED
+192.0.2.1 > 192.0.2.2  down   1m 15s           -  sent 9
+";
+    assert_eq!(shown, expected);
+    ha.leader = Some(HaLeader {
+        address: "192.0.2.2".to_owned(),
+        priority: 100,
+        interval_ms: 100,
+    });
+    let shown = ha::text(&ha, &[], true);
+    assert!(shown.contains("(at 192.0.2.2, priority 100)"), "{shown}");
+    assert!(shown.contains("\u{1b}[31mlost: nothing"), "{shown}");
+}
+
+#[test]
+fn a_host_alone_says_only_that() {
+    let alone = Ha {
+        role: "alone".to_owned(),
+        reason: "there is no [ha] in the configuration file".to_owned(),
+        ..Ha::default()
+    };
+    let shown = ha::text(&alone, &[], false);
+    assert_eq!(
+        shown,
+        "role:       alone for 0s: there is no [ha] in the configuration file\n"
+    );
+}
+
+#[test]
+fn events_are_a_line_each() {
+    let event = |level: &str, message: &str, fields: &[(&str, &str)]| Event {
+        number: 1,
+        time: "2026-11-23T16:08:49.657Z".to_owned(),
+        level: level.to_owned(),
+        message: message.to_owned(),
+        fields: fields
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect(),
+    };
+    let all = Events {
+        since: 1,
+        last: 9,
+        lost: 7,
+        events: vec![
+            event("info", "ready", &[]),
+            event(
+                "warn",
+                "backend is down",
+                &[("backend", "www/web1"), ("reason", "no answer"), ("x", "")],
+            ),
+            event("error", "sent by\u{1b}[2J\nsomebody", &[]),
+        ],
+    };
+    let shown = events::table(&all, false);
+    let expected = "\
+TIME                      LEVEL  MESSAGE
+(7 earlier events are no longer kept)
+2026-11-23T16:08:49.657Z  info   ready
+2026-11-23T16:08:49.657Z  warn   backend is down backend=www/web1 reason=\"no answer\" x=\"\"
+2026-11-23T16:08:49.657Z  error  sent by\\u{1b}[2J\\nsomebody
+";
+    assert_eq!(shown, expected);
+    let coloured = events::table(&all, true);
+    assert!(coloured.contains("\u{1b}[33m2026"), "{coloured}");
+    assert!(coloured.contains("\u{1b}[31m2026"), "{coloured}");
+    assert_eq!(coloured.matches('\n').count(), 5, "{coloured}");
 }

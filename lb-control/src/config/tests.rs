@@ -427,7 +427,8 @@ fn the_documented_configurations_are_right() {
         [[service.backend]]\nname = \"web1\"\naddress = \"10.0.2.11:8080\"\n";
     let ha = "[ha]\ninterface = \"eth0\"\nvrid = 51\npeer = \"192.0.2.3\"\n\
         addresses = [\"10.0.2.1/32 dev eth1\"]\n";
-    let short = format!("interfaces = [\"eth0\", \"eth1\"]\n{ha}{service}");
+    let metrics = "[metrics]\nlisten = \"127.0.0.1:9601\"\n";
+    let short = format!("interfaces = [\"eth0\", \"eth1\"]\n{metrics}{ha}{service}");
     assert_eq!(read(text).unwrap(), read(&short).unwrap());
 }
 

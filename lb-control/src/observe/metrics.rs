@@ -270,8 +270,18 @@ fn role(all: &mut Exposition, ha: &Ha) {
     )
     .sample(&[], Duration::from_secs(ha.since_s));
     if let Some(priority) = ha.priority {
-        all.gauge("headgate_ha_priority", "This host's VRRP priority.")
-            .sample(&[], u64::from(priority));
+        all.gauge(
+            "headgate_ha_priority",
+            "This host's VRRP priority, as configured.",
+        )
+        .sample(&[], u64::from(priority));
+    }
+    if let Some(priority) = ha.effective_priority {
+        all.gauge(
+            "headgate_ha_effective_priority",
+            "What is left of the priority while something is wrong that is tracked.",
+        )
+        .sample(&[], u64::from(priority));
     }
     let mut counted = Counted::new(&ha.counters);
     if let Some(count) = counted.take("adverts_sent") {

@@ -26,8 +26,15 @@ const STATUS_REFRESH: Duration = Duration::from_secs(60);
 /// The service manager, if there is one.
 #[derive(Debug, Default)]
 pub struct Notify {
-    socket: Option<UnixDatagram>,
+    manager: Option<Manager>,
     watchdog: Option<Duration>,
+}
+
+#[derive(Debug)]
+struct Manager {
+    /// Not connected: whoever listens there may be another one by and by.
+    socket: UnixDatagram,
+    address: SocketAddr,
 }
 
 impl Notify {
@@ -35,7 +42,7 @@ impl Notify {
     ///
     /// # Errors
     ///
-    /// If it cannot be reached: it would wait for what it never hears.
+    /// If what it names cannot be a socket.
     pub fn from_env() -> anyhow::Result<Self> {
         let Some(socket) = env::var_os("NOTIFY_SOCKET") else {
             return Ok(Self::default());
@@ -52,24 +59,22 @@ impl Notify {
     ///
     /// # Errors
     ///
-    /// If nobody listens there.
+    /// If that cannot be a socket.
     pub fn new(socket: &OsStr, watchdog: Option<Duration>) -> anyhow::Result<Self> {
-        let connect = || {
+        let manager = || {
             let address = match socket.as_bytes().strip_prefix(b"@") {
                 Some(name) => SocketAddr::from_abstract_name(name)?,
                 None => SocketAddr::from_pathname(socket)?,
             };
-            let connected = UnixDatagram::unbound()?;
-            connected.connect_addr(&address)?;
+            let socket = UnixDatagram::unbound()?;
             // A manager that hangs must not make us hang.
-            connected.set_nonblocking(true)?;
-            std::io::Result::Ok(connected)
+            socket.set_nonblocking(true)?;
+            std::io::Result::Ok(Manager { socket, address })
         };
-        let connected = connect().with_context(|| {
-            format!("cannot reach the service manager at NOTIFY_SOCKET={socket:?}")
-        })?;
+        let manager = manager()
+            .with_context(|| format!("cannot tell systemd anything: NOTIFY_SOCKET={socket:?}"))?;
         Ok(Self {
-            socket: Some(connected),
+            manager: Some(manager),
             watchdog,
         })
     }
@@ -77,7 +82,7 @@ impl Notify {
     /// Whether there is one.
     #[must_use]
     pub const fn is_there(&self) -> bool {
-        self.socket.is_some()
+        self.manager.is_some()
     }
 
     /// How often [`watchdog`](Self::watchdog) is to be called: twice in the time that is given.
@@ -88,33 +93,35 @@ impl Notify {
 
     /// The daemon answers. Whatever was to be started after it may be.
     pub fn ready(&self, status: &str) {
-        self.send(&format!("READY=1\n{}", status_line(status)));
+        if let Err(error) = self.send(&format!("READY=1\n{}", status_line(status))) {
+            tracing::warn!(%error, "systemd could not be told that lbd is ready");
+        }
     }
 
     /// How things are, in a few words.
     pub fn status(&self, status: &str) {
-        self.send(&status_line(status));
+        // Logged, this would be something that happened, and that it is to be told of.
+        let _ = self.send(&status_line(status));
     }
 
     /// The daemon ends, as it was told to.
     pub fn stopping(&self) {
-        self.send("STOPPING=1\nSTATUS=stopping\n");
+        let _ = self.send("STOPPING=1\nSTATUS=stopping\n");
     }
 
     /// The daemon's loop turns. Called from nowhere else, so that one that hangs is noticed.
     pub fn watchdog(&self) {
         if self.watchdog.is_some() {
-            self.send("WATCHDOG=1\n");
+            // If this is lost, the next one need not be.
+            let _ = self.send("WATCHDOG=1\n");
         }
     }
 
-    fn send(&self, message: &str) {
-        let Some(socket) = &self.socket else {
-            return;
+    fn send(&self, message: &str) -> std::io::Result<()> {
+        let Some(Manager { socket, address }) = &self.manager else {
+            return Ok(());
         };
-        if let Err(error) = socket.send(message.as_bytes()) {
-            tracing::debug!(%error, message, "the service manager was not told");
-        }
+        socket.send_to_addr(message.as_bytes(), address).map(drop)
     }
 }
 

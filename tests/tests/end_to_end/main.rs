@@ -58,6 +58,10 @@ scenarios! {
     pairing:
         a_token_pairs_two_balancers
         without_a_peer_there_is_nobody_to_pair;
+    observing:
+        metrics_and_events_tell_what_happens
+        metrics_tell_who_leads
+        systemd_is_told;
     bad_input:
         broken_packets_disturb_nobody
         bad_clients_of_the_api_harm_nobody;

@@ -68,6 +68,7 @@ fn status() -> Status {
             since_s: 60,
             reason: "the peer is lost".to_owned(),
             priority: Some(200),
+            effective_priority: Some(80),
             peer: Some(HaPeer {
                 address: "192.0.2.3".to_owned(),
                 up: true,
@@ -239,6 +240,23 @@ fn a_host_of_a_pair() {
     }
     assert_eq!(text, golden);
     check(&text).unwrap();
+}
+
+/// The table of the guide has every metric, and no other.
+#[test]
+fn the_guide_has_them_all() {
+    let guide = include_str!("../../../../docs/GUIDE.md");
+    let (_, rest) = guide.split_once("| metric, after `headgate_` |").unwrap();
+    let (table, _) = rest.split_once("\n\n").unwrap();
+    let names = table.lines().filter_map(|row| row.split('|').nth(1));
+    let quoted = names.flat_map(|cell| cell.split('`').skip(1).step_by(2));
+    let mut told: Vec<String> = quoted.map(|name| format!("headgate_{name}")).collect();
+    let text = text(&status(), &stats());
+    let types = text.lines().filter_map(|it| it.strip_prefix("# TYPE "));
+    let mut known: Vec<&str> = types.filter_map(|it| it.split(' ').next()).collect();
+    told.sort();
+    known.sort_unstable();
+    assert_eq!(told, known);
 }
 
 #[test]

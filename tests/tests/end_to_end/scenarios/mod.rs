@@ -6,6 +6,7 @@ pub(crate) mod daemon;
 pub(crate) mod failover;
 pub(crate) mod fence;
 pub(crate) mod pairing;
+pub(crate) mod observing;
 
 use anyhow::{Context as _, Result, ensure};
 use kit::lab::{Lab, Programs};

@@ -1,0 +1,125 @@
+//! `ha status`: who leads, whether the other host lives, and what to do about it.
+//!
+//! Read in the middle of the night: what is wrong comes first, figures come last.
+
+use super::table::{Mood, Sheet, alarms, paint, seconds};
+use crate::api::types::{Ha, HaPeer};
+use comfy_table::Cell;
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::time::Duration;
+
+pub(super) fn text(ha: &Ha, all_alarms: &[String], colour: bool) -> String {
+    let mut text = alarms(all_alarms, colour);
+    let mut line = |name: &str, value: &str| {
+        let _ = writeln!(text, "{:<12}{value}", format!("{name}:"));
+    };
+    let mood = match ha.role.as_str() {
+        "leader" | "alone" | "standby" => Mood::Good,
+        _ => Mood::Middling,
+    };
+    let role = paint(&ha.role, mood, colour);
+    line(
+        "role",
+        &format!("{role} for {}: {}", seconds(ha.since_s), ha.reason),
+    );
+    let has_them = match (ha.role.as_str(), &ha.leader) {
+        ("leader", _) => "here".to_owned(),
+        (_, Some(leader)) => format!("at {}, priority {}", leader.address, leader.priority),
+        _ => paint("at no leader that is heard", Mood::Bad, colour),
+    };
+    for address in &ha.addresses {
+        line("address", &format!("{address} ({has_them})"));
+    }
+    if let Some(peer) = &ha.peer {
+        line("other host", &other_host(peer, colour));
+        line("lease", &lease(peer, colour));
+    }
+    if let Some(vrrp) = vrrp(ha) {
+        line("VRRP", &vrrp);
+    }
+    for why in &ha.lowered_by {
+        line("lowered", &paint(why, Mood::Bad, colour));
+    }
+    let counted = counted(&ha.counters);
+    if !counted.is_empty() {
+        line("counted", &counted);
+    }
+    if let Some(peer) = &ha.peer {
+        text.push('\n');
+        text.push_str(&links(peer, colour));
+    }
+    text
+}
+
+fn other_host(peer: &HaPeer, colour: bool) -> String {
+    let state = match (&peer.lost, peer.up) {
+        (Some(reason), _) => paint(&format!("lost: {reason}"), Mood::Bad, colour),
+        (None, true) => paint("lives", Mood::Good, colour),
+        (None, false) => paint("not heard yet", Mood::Middling, colour),
+    };
+    format!("{}, {state}", peer.address)
+}
+
+fn lease(peer: &HaPeer, colour: bool) -> String {
+    match peer.lease_ms {
+        0 => paint(
+            "none: this host takes no new connections",
+            Mood::Bad,
+            colour,
+        ),
+        left => format!("{left}ms left; heartbeats were late by {} at worst", {
+            humantime::format_duration(Duration::from_micros(peer.late_us))
+        }),
+    }
+}
+
+fn vrrp(ha: &Ha) -> Option<String> {
+    let interface = ha.interface.as_ref()?;
+    let from = ha.address.as_ref();
+    Some(format!(
+        "vrid {}, priority {}, every {}ms from {} on {interface}",
+        ha.vrid?,
+        priority(ha)?,
+        ha.interval_ms?,
+        from.map_or("no address", String::as_str),
+    ))
+}
+
+/// What is left of it, if something lowers it: `80 of 200`.
+fn priority(ha: &Ha) -> Option<String> {
+    let configured = ha.priority?;
+    Some(match ha.effective_priority {
+        Some(effective) if effective != configured => format!("{effective} of {configured}"),
+        _ => configured.to_string(),
+    })
+}
+
+fn counted(counters: &BTreeMap<String, u64>) -> String {
+    let counted = counters.iter().filter(|(_, count)| **count > 0);
+    let counted: Vec<String> = counted
+        .map(|(name, count)| format!("{name} {count}"))
+        .collect();
+    counted.join(", ")
+}
+
+fn links(peer: &HaPeer, colour: bool) -> String {
+    let header = ["LINK", "STATE", "SINCE", "LOST AFTER", "COUNTED"];
+    let mut sheet = Sheet::new(header, &[2, 3], colour);
+    for link in &peer.links {
+        let mood = match link.state.as_str() {
+            "up" => Mood::Good,
+            "init" => Mood::Middling,
+            _ => Mood::Bad,
+        };
+        let detection = link.detection_ms.map(|it| format!("{it}ms"));
+        sheet.row(vec![
+            Cell::new(format!("{} > {}", link.local, link.remote)),
+            sheet.mood(&link.state, mood),
+            Cell::new(seconds(link.since_s)),
+            Cell::new(detection.unwrap_or_else(|| "-".to_owned())),
+            Cell::new(counted(&link.counters)),
+        ]);
+    }
+    sheet.text()
+}
