@@ -12,6 +12,7 @@ use crate::shell::channel::{self, Channel, Pairing};
 use crate::state::identity::Identity;
 use hyper::Method;
 use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -276,11 +277,12 @@ async fn without_a_peer_there_is_no_pair() {
 async fn invites_and_joins() {
     let state = tempfile::tempdir().unwrap();
     // An address that no other test listens on.
-    let last = std::process::id().to_le_bytes()[0] | 1;
+    let [low, high, ..] = std::process::id().to_le_bytes();
+    let address = |host| (Ipv4Addr::new(127, low, 200, host), 10_000 + u16::from(high));
     let settings = channel::Settings {
         links: vec![channel::Link {
-            local: (std::net::Ipv4Addr::new(127, 200, 0, last), 4_787).into(),
-            remote: (std::net::Ipv4Addr::new(127, 200, 1, last), 4_787).into(),
+            local: address(1).into(),
+            remote: address(2).into(),
         }],
         identity: Identity::load_or_create(state.path()).unwrap(),
         peer: None,

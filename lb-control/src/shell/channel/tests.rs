@@ -13,14 +13,14 @@ use tokio::time::timeout;
 
 /// Generous, since tests share their processors.
 const PATIENCE: Duration = Duration::from_secs(20);
-const PORT: u16 = 4_786;
 const HOUR: Duration = Duration::from_secs(3_600);
 
-/// The address of a host of a pair that no other test uses: that of host 0 is the lower one, so it
-/// dials.
+/// The address of a host of a pair that no other test uses, of no other process either: that of host
+/// 0 is the lower one, so it dials.
 fn address(pair: u8, host: u8) -> SocketAddr {
-    let process = std::process::id().to_le_bytes()[0] | 1;
-    (Ipv4Addr::new(127, process, pair, host + 1), PORT).into()
+    let [low, high, ..] = std::process::id().to_le_bytes();
+    let port = 10_000 + u16::from(high);
+    (Ipv4Addr::new(127, low, pair, host + 1), port).into()
 }
 
 struct Host {
@@ -143,7 +143,6 @@ async fn connected(number: u8) -> [Host; 2] {
 #[tokio::test]
 async fn frames_arrive_in_order_both_ways() {
     let [mut a, mut b] = pair(1);
-    assert!(!a.settings.identity.certificate().is_empty());
     a.start();
     assert!(!a.send("too early"));
     b.start();
@@ -173,7 +172,6 @@ async fn frames_arrive_in_order_both_ways() {
     let connection = status.connection.unwrap();
     assert_eq!((connection.local, connection.remote), (local, remote));
     assert_eq!(status.peer, Some(b.certificate()));
-    assert_eq!(status.failure.map(|it| it.reason), None);
 }
 
 #[tokio::test]
