@@ -1,6 +1,7 @@
 mod delta;
 mod flows;
 mod message;
+mod session;
 
 use crate::dataplane::Tables;
 use lb_ebpf::abi::{Backend, Reverse, ReverseKey, Service, ServiceId, ServiceKey, Slot};
