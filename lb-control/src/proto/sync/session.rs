@@ -12,7 +12,7 @@
 //! | the other's version is behind ours, or gives way | send our configuration |
 //! | the other's version is ahead of ours, or stays | wait for its configuration; adopt it when it comes |
 //! | we lead, and the other does not | send all tables, all flows, and a mark |
-//! | our tables change | send the difference, and a mark |
+//! | our tables change | send the difference, and, once all flows were sent, a mark |
 //! | a mark is reached with other tables than ours | begin again with all tables |
 //! | all tables came, and the mark | mirror them, until we lead |
 //! | disconnected | mirror what came last, until we lead |
@@ -46,6 +46,9 @@ mod frame {
 
 /// How long a part of the tables may be.
 const PART: usize = 1 << 20;
+
+/// Why what was sent is not even looked at.
+const NO_HELLO: &str = "the other host did not say hello first";
 
 /// What the daemon has to do. Effects come in the order in which things were said.
 #[derive(Clone, Debug, PartialEq)]
@@ -121,12 +124,16 @@ struct Link {
     parts: Vec<u8>,
     /// What comes, until it is whole.
     staged: Option<Tables>,
+    /// Whether all came since the other leads.
+    whole: bool,
 }
 
 /// What the standby holds.
 #[derive(Debug, Default)]
 struct Feed {
     sent: Tables,
+    /// Whether all flows were sent, too.
+    whole: bool,
 }
 
 impl Session {
@@ -182,6 +189,7 @@ impl Session {
             self.mirror = None;
             if let Some(link) = &mut self.link {
                 link.staged = None;
+                link.whole = false;
             }
         }
         if news || anyway {
@@ -252,10 +260,15 @@ impl Session {
         }
     }
 
-    /// Tells the standby of all flows: what [`Effect::ReadFlows`] asked for.
+    /// Tells the standby of all flows: what [`Effect::ReadFlows`] asked for. If it leads by
+    /// now, or this host does not, nothing is sent: to a leader these would be old ones.
     pub fn send_all_flows(&mut self, now: Instant, flows: &[(FlowKey, Flow)], now_ms: u32) {
-        self.send_flows(flows, now_ms);
-        self.mark(now);
+        let link = self.link.as_mut();
+        if let Some(feed) = link.and_then(|link| link.feed.as_mut()) {
+            feed.whole = true;
+            self.send_flows(flows, now_ms);
+            self.mark(now);
+        }
     }
 
     /// Sends everything again: flows were recorded that nobody was told of.
@@ -268,12 +281,14 @@ impl Session {
     }
 
     /// Asks for [`Effect::Reached`], with this number, once all of the above is carried out there.
+    /// Not before all flows were sent: the mark after them says that this was all.
     pub fn mark(&mut self, now: Instant) -> Option<u64> {
         let link = self.link.as_mut()?;
-        let sent = &link.feed.as_ref()?.sent;
+        let feed = link.feed.as_ref().filter(|feed| feed.whole)?;
         link.marks += 1;
         let number = link.marks;
-        link.unreached.push_back((number, now, delta::digest(sent)));
+        let digest = delta::digest(&feed.sent);
+        link.unreached.push_back((number, now, digest));
         self.say(&Message::Mark { number });
         Some(number)
     }
@@ -302,6 +317,9 @@ impl Session {
         let Some(link) = &mut self.link else {
             return Ok(());
         };
+        if link.unspoken.is_some() {
+            return Ok(());
+        }
         match *kind {
             frame::MESSAGE => match serde_json::from_slice(payload) {
                 Ok(message) => self.on_message(now, message),
@@ -312,6 +330,7 @@ impl Session {
                 }
                 Err(error) => Err(format!("a message cannot be read: {error}")),
             },
+            _ if link.peer.is_none() => Err(NO_HELLO.to_owned()),
             frame::ANEW => {
                 if !self.own.leads {
                     link.staged = Some(Tables::default());
@@ -395,13 +414,13 @@ impl Session {
         let Some(status) = &link.status else {
             return Err("the other host has not told its state yet".to_owned());
         };
-        if let Some(reason) = &link.refused {
-            return Err(format!("the two have different configurations: {reason}"));
-        }
         if self.own.version != status.version {
-            return Err("it has not the other's configuration yet".to_owned());
+            return Err(match &link.refused {
+                Some(reason) => format!("the two have different configurations: {reason}"),
+                None => "it has not the other's configuration yet".to_owned(),
+            });
         }
-        if status.leads && !self.own.leads && (self.mirror.is_none() || link.staged.is_some()) {
+        if status.leads && !self.own.leads && (!link.whole || link.staged.is_some()) {
             return Err("it has not the leader's tables yet".to_owned());
         }
         Ok(())
@@ -415,7 +434,8 @@ impl Session {
     pub fn is_followed(&self) -> Result<(), String> {
         self.is_synchronised()?;
         let link = self.link.as_ref();
-        if link.is_none_or(|link| link.feed.is_none() || !link.unreached.is_empty()) {
+        let feed = link.and_then(|link| link.feed.as_ref());
+        if feed.is_none_or(|feed| !feed.whole) || link.is_some_and(|it| !it.unreached.is_empty()) {
             return Err("the standby has not all of the tables yet".to_owned());
         }
         Ok(())
@@ -446,14 +466,12 @@ impl Session {
             return Ok(());
         }
         if link.peer.is_none() {
-            return Err("the other host did not say hello first".to_owned());
-        }
-        if link.unspoken.is_some() {
-            return Ok(());
+            return Err(NO_HELLO.to_owned());
         }
         match message {
             Message::Hello(_) => {}
             Message::Status(status) => {
+                link.whole &= status.leads;
                 link.status = Some(status);
                 self.compare();
                 self.feed(now);
@@ -466,6 +484,8 @@ impl Session {
             }
             Message::NotTaken { version, reason } => {
                 link.refused = Some(reason.clone());
+                // It is offered again when the other next says how things are.
+                link.offered = None;
                 self.effects.push_back(Effect::NotTaken(version, reason));
             }
             Message::Propose(proposal) => self.effects.push_back(Effect::Proposed(proposal)),
@@ -541,6 +561,7 @@ impl Session {
             link.unreached.clear();
             link.feed = Some(Feed {
                 sent: self.tables.clone(),
+                whole: false,
             });
             let anew = Bytes::from_static(&[frame::ANEW]);
             self.effects.push_back(Effect::Send(anew));
@@ -591,8 +612,10 @@ impl Session {
     }
 
     fn on_mark(&mut self, number: u64) {
-        let staged = self.link.as_mut().and_then(|link| link.staged.take());
-        if let Some(staged) = staged {
+        if let Some(link) = &mut self.link
+            && let Some(staged) = link.staged.take()
+        {
+            link.whole = true;
             self.mirror = Some(staged);
             self.effects.push_back(Effect::Mirror);
             self.effects.push_back(Effect::FlowsEnd);

@@ -13,6 +13,9 @@ pub struct Version {
     pub term: u64,
     /// The epoch at which the term began.
     pub began: u64,
+    /// What the configuration was then: a digest. A host may have made another change of that epoch
+    /// when it did not learn that the one that it offered was taken.
+    pub base: String,
     /// How many changes there were, in all terms. People know it as the revision.
     pub epoch: u64,
     /// Who made the changes of this term.
@@ -45,6 +48,7 @@ impl Version {
         Self {
             term: if same_term { self.term } else { self.term + 1 },
             began: if same_term { self.began } else { self.epoch },
+            base: if same_term { &self.base } else { &self.hash }.clone(),
             epoch: self.epoch + 1,
             author: author.to_owned(),
             hash,
@@ -60,8 +64,13 @@ impl Version {
         let stays = self.rank() > other.rank();
         let contains = |newer: &Self, older: &Self| {
             newer.hash == older.hash
-                || (newer.term == older.term && newer.author == older.author)
-                || (newer.term > older.term && older.epoch <= newer.began)
+                || (newer.term == older.term
+                    && newer.author == older.author
+                    && newer.epoch > older.epoch)
+                || (newer.term > older.term && older.epoch < newer.began)
+                || (newer.term > older.term
+                    && older.epoch == newer.began
+                    && older.hash == newer.base)
         };
         match stays {
             true if contains(self, other) => Relation::Ahead,
@@ -71,7 +80,14 @@ impl Version {
     }
 
     fn rank(&self) -> impl Ord + '_ {
-        (self.term, self.epoch, &self.hash, &self.author, self.began)
+        (
+            self.term,
+            self.epoch,
+            &self.hash,
+            &self.author,
+            self.began,
+            &self.base,
+        )
     }
 }
 
@@ -117,6 +133,20 @@ mod tests {
     }
 
     #[test]
+    fn a_change_that_was_offered_and_given_up_contains_no_other() {
+        let before = at("a", "1");
+        let given_up = before.next("a", "2".to_owned());
+        let made = before.next("a", "3".to_owned());
+        assert_eq!(made.relation(&given_up), Relation::Diverged { stays: true });
+        let on_top = given_up.next("b", "4".to_owned());
+        assert_eq!(on_top.relation(&given_up), Relation::Ahead);
+        assert_eq!(on_top.relation(&before), Relation::Ahead);
+        assert_eq!(on_top.relation(&made), Relation::Diverged { stays: true });
+        let later = on_top.next("a", "5".to_owned());
+        assert_eq!(later.relation(&on_top), Relation::Ahead);
+    }
+
+    #[test]
     fn the_same_is_no_conflict() {
         let one = at("a", "1");
         let other = at("b", "1").next("b", "2".to_owned());
@@ -126,10 +156,11 @@ mod tests {
     }
 
     fn any() -> impl Strategy<Value = Version> {
-        (0..3u64, 0..3u64, 0..3u64, "[ab]", "[xyz]").prop_map(
-            |(term, began, epoch, author, hash)| Version {
+        (0..3u64, 0..3u64, "[xyz]", 0..3u64, "[ab]", "[xyz]").prop_map(
+            |(term, began, base, epoch, author, hash)| Version {
                 term,
                 began,
+                base,
                 epoch,
                 author,
                 hash,

@@ -1,6 +1,13 @@
 mod delta;
 mod flows;
 mod message;
+mod network;
+#[path = "../../../../../tests/src/random.rs"]
+#[allow(dead_code, unreachable_pub, reason = "shared with the crate of tests")]
+#[allow(clippy::duplicate_mod, reason = "tests of other machines have it, too")]
+mod random;
+mod schedules;
+mod session;
 
 use crate::dataplane::Tables;
 use lb_ebpf::abi::{Backend, Reverse, ReverseKey, Service, ServiceId, ServiceKey, Slot};
