@@ -292,7 +292,10 @@ impl<'lab> Pair<'lab> {
     fn headgate_is_ready(&self, balancer: Balancer) -> Result<()> {
         let status = self.lab.lbctl_json_on(balancer, &["status"])?;
         let backends = status["services"].as_array().into_iter().flatten();
-        for backend in backends.flat_map(|service| service["backends"].as_array()).flatten() {
+        for backend in backends
+            .flat_map(|service| service["backends"].as_array())
+            .flatten()
+        {
             let serves = backend["slots"].as_u64() > Some(0);
             ensure!(backend["operational"] == "up" && serves, "{backend}");
         }
@@ -331,13 +334,7 @@ impl<'lab> Pair<'lab> {
 
     /// Removes what a host forgets when it loses power.
     fn remove_traces(&self, balancer: Balancer) -> Result<()> {
-        let host = self.lab.balancer(balancer);
-        if self.lab.has_addresses(balancer)? {
-            host.ip_batch(&format!(
-                "address delete {VIP}/32 dev eth0\n\
-                 address delete {LB_BACK}/32 dev eth1\n"
-            ))?;
-        }
+        self.lab.remove_addresses(balancer)?;
         match self.peer() {
             Peer::Headgate => self.lab.detach_on(balancer),
             Peer::Keepalived => Ok(()),
@@ -352,7 +349,13 @@ impl<'lab> Pair<'lab> {
         }
         let section = |name: &str, port: u16, to: u16, check: &str| {
             let servers: String = (1..=WEBS)
-                .map(|n| format!("    server {} {}:{to} check inter 2s\n", web_name(n), web_ip(n)))
+                .map(|n| {
+                    format!(
+                        "    server {} {}:{to} check inter 2s\n",
+                        web_name(n),
+                        web_ip(n)
+                    )
+                })
                 .collect();
             format!(
                 "listen {name}\n    bind {VIP}:{port}\n    balance roundrobin\n{check}{servers}"
@@ -414,9 +417,8 @@ pub(crate) fn echo_service() -> String {
     );
     for n in 1..=WEBS {
         let (name, ip) = (web_name(n), web_ip(n));
-        service += &format!(
-            "[[service.backend]]\nname = \"{name}\"\naddress = \"{ip}:{ECHO_PORT}\"\n"
-        );
+        service +=
+            &format!("[[service.backend]]\nname = \"{name}\"\naddress = \"{ip}:{ECHO_PORT}\"\n");
     }
     service
 }
