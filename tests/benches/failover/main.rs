@@ -139,7 +139,10 @@ fn measure(args: &Args) -> Result<Figures> {
     contenders.iter().try_for_each(|it| it.check())?;
     raise_limit()?;
 
-    let mut lab = Lab::builder(support::programs()?).webs(WEBS).pair().build()?;
+    let mut lab = Lab::builder(support::programs()?)
+        .webs(WEBS)
+        .pair()
+        .build()?;
     // As a product runs: the lab's own settings make it hurry, for tests.
     lab.config.interval = "2s".to_owned();
     lab.config.timeout = "1s".to_owned();
@@ -152,7 +155,10 @@ fn measure(args: &Args) -> Result<Figures> {
     lab.start_webs()?;
 
     let mut progress = Progress::new();
-    let mut found: Vec<Found> = contenders.into_iter().map(|it| Found::of(it, args)).collect();
+    let mut found: Vec<Found> = contenders
+        .into_iter()
+        .map(|it| Found::of(it, args))
+        .collect();
     let measured = rounds(args, &mut lab, &mut found, &mut progress)
         .and_then(|()| wait_for_takeovers(args, &mut lab, &mut found, &mut progress));
     progress.end();
@@ -179,12 +185,7 @@ impl Found {
 }
 
 /// Every fault, once for each contender in each round.
-fn rounds(
-    args: &Args,
-    lab: &mut Lab,
-    found: &mut [Found],
-    progress: &mut Progress,
-) -> Result<()> {
+fn rounds(args: &Args, lab: &mut Lab, found: &mut [Found], progress: &mut Progress) -> Result<()> {
     let rounds = args.options.rounds.unwrap_or(ROUNDS);
     for round in 1..=rounds {
         for Found {
@@ -244,7 +245,9 @@ fn once(pair: &mut Pair<'_>, fault: Fault) -> Result<(Outcome, String)> {
     fault.mend(pair).context("afterwards")?;
     let count = |errors: &Errors| errors.values().sum();
     let wrong = [&fate.failed, &fate.lost].into_iter().flatten();
-    let wrong: String = wrong.map(|(what, count)| format!("; {count} x {what}")).collect();
+    let wrong: String = wrong
+        .map(|(what, count)| format!("; {count} x {what}"))
+        .collect();
     let outcome = Outcome {
         outage: milliseconds(seen.unconnected),
         unanswered: milliseconds(seen.unanswered),
@@ -291,6 +294,9 @@ fn figures(found: &[Found]) -> Figures {
     for found in found {
         let prefix = found.contender.prefix();
         for (fault, outcomes) in &found.outcomes {
+            if outcomes.is_empty() {
+                continue;
+            }
             let fault = fault.name();
             for (what, of) in [
                 ("outage_ms", (|it| it.outage) as fn(&Outcome) -> f64),
@@ -317,7 +323,11 @@ fn figures(found: &[Found]) -> Figures {
         }
         figures.add(format!("{prefix}errors"), found.errors as f64, Unit::Count);
         if let Some((takeovers, _)) = found.spurious {
-            figures.add(spurious_name(found.contender), takeovers as f64, Unit::Count);
+            figures.add(
+                spurious_name(found.contender),
+                takeovers as f64,
+                Unit::Count,
+            );
         }
         if found.contender.peer == Peer::Headgate {
             targets(found, &mut figures);
@@ -393,7 +403,10 @@ fn save_logs(lab: &Lab, directory: &std::path::Path) -> Result<()> {
         .with_context(|| format!("failed to create {}", directory.display()))?;
     for balancer in [First, Second] {
         for name in [balancer.lbd(), balancer.keepalived()] {
-            let (from, to) = (lab.layout().log(name), directory.join(format!("{name}.log")));
+            let (from, to) = (
+                lab.layout().log(name),
+                directory.join(format!("{name}.log")),
+            );
             if from.exists() {
                 std::fs::copy(&from, &to)
                     .with_context(|| format!("failed to write {}", to.display()))?;

@@ -220,8 +220,7 @@ impl Probing {
     }
 
     fn on_ready(&mut self, number: usize, now: Instant) {
-        let (Some(stream), Some(probe)) =
-            (self.open.get_mut(&number), self.probes.get_mut(number))
+        let (Some(stream), Some(probe)) = (self.open.get_mut(&number), self.probes.get_mut(number))
         else {
             return;
         };
