@@ -13,6 +13,7 @@
 
 use std::ffi::OsStr;
 use std::fs;
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::process::{Command, Output};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -339,6 +340,12 @@ impl Lab {
         self.write_keepalived_config(balancer, priority)?;
         let name = balancer.keepalived();
         let file = |suffix| self.layout.run_dir().join(format!("{name}{suffix}"));
+        // One that was killed leaves them, and the next one refuses to start.
+        for pid in [file(".pid"), file("-vrrp.pid")] {
+            if pid.exists() {
+                fs::remove_file(pid)?;
+            }
+        }
         let mut command = self.balancer(balancer).command("keepalived")?;
         command
             .args(["--dont-fork", "--log-console", "--vrrp", "--use-file"])
@@ -383,18 +390,35 @@ impl Lab {
 
     /// Whether a balancer has the shared addresses: both, or none. An error if it has only one.
     pub fn has_addresses(&self, balancer: Balancer) -> Result<bool> {
+        match self.addresses(balancer)?[..] {
+            [] => Ok(false),
+            [_, _] => Ok(true),
+            [(address, _), ..] => bail!("{address} alone of the shared addresses"),
+        }
+    }
+
+    /// Takes the shared addresses away, as far as a balancer has them.
+    pub fn remove_addresses(&self, balancer: Balancer) -> Result<()> {
+        let addresses = self.addresses(balancer)?;
+        let delete = |(address, device)| format!("address delete {address}/32 dev {device}\n");
+        let batch: String = addresses.into_iter().map(delete).collect();
+        self.balancer(balancer).ip_batch(&batch)
+    }
+
+    /// The shared addresses that a balancer has, and on which interface it has them.
+    fn addresses(&self, balancer: Balancer) -> Result<Vec<(Ipv4Addr, &'static str)>> {
         let table = self
             .balancer(balancer)
             .run(|| fs::read_to_string("/proc/thread-self/net/fib_trie"))??;
         let lines: Vec<&str> = table.lines().map(str::trim).collect();
-        let has = [layout::VIP, layout::LB_BACK].map(|address| {
+        let mut shared = vec![(layout::VIP, "eth0"), (layout::LB_BACK, "eth1")];
+        shared.retain(|(address, _)| {
             let leaf = format!("|-- {address}");
             lines
                 .windows(2)
                 .any(|pair| pair[0] == leaf && pair[1].contains("host LOCAL"))
         });
-        ensure!(has[0] == has[1], "only one of the addresses: {has:?}");
-        Ok(has[0])
+        Ok(shared)
     }
 
     /// Kills lbd with SIGKILL, as a crash would.

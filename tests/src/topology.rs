@@ -35,10 +35,8 @@ pub(crate) fn heal(layout: &Layout, balancer: Balancer) -> Result<()> {
     let heal: String = BRIDGES
         .iter()
         .map(|bridge| {
-            format!(
-                "link set {} master {bridge}\n",
-                port(balancer.host(), bridge)
-            )
+            let port = port(balancer.host(), bridge);
+            format!("link set {port} master {bridge}\n{}", filter(&port))
         })
         .collect();
     layout.namespace("switch").ip_batch(&heal)
@@ -55,6 +53,13 @@ pub(crate) fn part(layout: &Layout, parted: bool) -> Result<()> {
         }
     }
     layout.namespace("switch").ip_batch(&part)
+}
+
+/// A network card takes only what is sent to its own hardware address, and a veth takes everything:
+/// of two balancers, each would be given what the switch floods because it does not know yet, or no
+/// longer, where the other one is.
+fn filter(port: &str) -> String {
+    format!("link set {port} type bridge_slave flood off\n")
 }
 
 const BRIDGES: [&str; 2] = ["front", "back"];
@@ -152,6 +157,9 @@ fn connect(layout: &Layout, wires: &[Wire]) -> Result<()> {
             switch.name(),
         );
         ports += &format!("link set {port} master {bridge} up\n");
+        if is_balancer(host) && layout.is_pair() {
+            ports += &filter(port);
+        }
     }
     ip_batch(&cables)?;
     switch.ip_batch(&ports)?;

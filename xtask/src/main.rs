@@ -28,7 +28,7 @@ enum Task {
     Demo(demo::Args),
     /// Raise, inspect or remove the lab network
     Lab(lab::Args),
-    /// Measure the packet path, the lab, and how soon changes take effect
+    /// Measure the packet path, the lab, how soon changes take effect, and outages
     Bench(bench::Args),
 }
 

@@ -334,13 +334,7 @@ impl<'lab> Pair<'lab> {
 
     /// Removes what a host forgets when it loses power.
     fn remove_traces(&self, balancer: Balancer) -> Result<()> {
-        let host = self.lab.balancer(balancer);
-        if self.lab.has_addresses(balancer)? {
-            host.ip_batch(&format!(
-                "address delete {VIP}/32 dev eth0\n\
-                 address delete {LB_BACK}/32 dev eth1\n"
-            ))?;
-        }
+        self.lab.remove_addresses(balancer)?;
         match self.peer() {
             Peer::Headgate => self.lab.detach_on(balancer),
             Peer::Keepalived => Ok(()),

@@ -15,6 +15,9 @@ use crate::support::{installed, pause};
 const CHANNEL_PORT: u16 = 4786;
 /// Longer than anybody here needs to notice anything.
 const NOTICED: Duration = Duration::from_secs(1);
+/// How long the two do not hear each other: until both have announced themselves for the last time,
+/// which keepalived does 5 seconds after it began to lead.
+const PARTED: Duration = Duration::from_secs(6);
 /// How long the channel is cut: long enough to be missed and to be opened again in vain.
 const CHANNEL_IS_CUT: Duration = Duration::from_secs(3);
 
@@ -75,8 +78,7 @@ impl Fault {
         if self == Self::PartitionHeal {
             pair.lab.part_balancers()?;
             pair.wait_for_leaders(&[First, Second])?;
-            // The announcements of the second one have arrived.
-            pause(NOTICED)?;
+            pause(PARTED)?;
         }
         Ok(())
     }

@@ -294,6 +294,9 @@ fn figures(found: &[Found]) -> Figures {
     for found in found {
         let prefix = found.contender.prefix();
         for (fault, outcomes) in &found.outcomes {
+            if outcomes.is_empty() {
+                continue;
+            }
             let fault = fault.name();
             for (what, of) in [
                 ("outage_ms", (|it| it.outage) as fn(&Outcome) -> f64),

@@ -5,7 +5,7 @@ use crate::traffic::{Arrivals, Regulars, ask};
 use anyhow::{Context as _, Result, ensure};
 use kit::lab::Lab;
 use kit::layout::Balancer::{self, First, Second};
-use kit::layout::{LB_BACK, VIP, web_name};
+use kit::layout::web_name;
 use kit::wait::wait_for;
 use serde_json::Value;
 
@@ -339,10 +339,7 @@ pub(crate) fn two_that_know_each_other_need_no_group() -> Result<()> {
     wait_for_leader(&lab, Second)?;
     arrivals.wait_for_more(20)?;
     tell("dead leader, advertisements every 10 ms", arrivals)?;
-    lab.balancer(First)
-        .ip_batch(&format!("address delete {VIP}/32 dev eth0\n"))?;
-    lab.balancer(First)
-        .ip_batch(&format!("address delete {LB_BACK}/32 dev eth1\n"))?;
+    lab.remove_addresses(First)?;
     lab.heal(First)?;
     lab.start_lbd_on(First)?;
     wait_until_ready(&lab, First)?;
