@@ -55,7 +55,8 @@ impl Version {
         }
     }
 
-    /// How this version relates to `other`. Both hosts come to the same result.
+    /// How this version relates to `other`. Both hosts come to the same result. One that never was
+    /// changed is contained in any that was.
     #[must_use]
     pub fn relation(&self, other: &Self) -> Relation {
         if self == other {
@@ -70,7 +71,7 @@ impl Version {
                 || (newer.term > older.term && older.epoch < newer.began)
                 || (newer.term > older.term
                     && older.epoch == newer.began
-                    && older.hash == newer.base)
+                    && (older.hash == newer.base || older.epoch == 0))
         };
         match stays {
             true if contains(self, other) => Relation::Ahead,
@@ -144,6 +145,18 @@ mod tests {
         assert_eq!(on_top.relation(&made), Relation::Diverged { stays: true });
         let later = on_top.next("a", "5".to_owned());
         assert_eq!(later.relation(&on_top), Relation::Ahead);
+    }
+
+    #[test]
+    fn one_that_never_was_changed_is_contained_in_any_that_was() {
+        let [fresh, other] = ["b", "a"].map(|host| Version {
+            author: host.to_owned(),
+            hash: host.to_owned(),
+            ..Version::default()
+        });
+        let changed = other.next("c", "1".to_owned());
+        assert_eq!(fresh.relation(&changed), Relation::Behind);
+        assert_eq!(changed.relation(&fresh), Relation::Ahead);
     }
 
     #[test]
