@@ -13,9 +13,10 @@
 
 use std::ffi::OsStr;
 use std::fs;
+use std::io::Write as _;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
@@ -213,6 +214,46 @@ impl Lab {
     /// Lets them hear each other again.
     pub fn rejoin_balancers(&self) -> Result<()> {
         topology::part(&self.layout, false)
+    }
+
+    /// Drops what the two balancers tell each other over their channel. Heartbeats get through.
+    pub fn cut_channel(&self) -> Result<()> {
+        let port = layout::CHANNEL_PORT;
+        self.nft(&format!(
+            "table ip cut {{\n\
+                 chain incoming {{\n\
+                     type filter hook input priority 0;\n\
+                     tcp dport {port} drop\n\
+                     tcp sport {port} drop\n\
+                 }}\n\
+             }}\n"
+        ))
+    }
+
+    /// Lets it through again.
+    pub fn heal_channel(&self) -> Result<()> {
+        self.nft("delete table ip cut\n")
+    }
+
+    /// Has nft read this on the first balancer.
+    fn nft(&self, input: &str) -> Result<()> {
+        let mut child = self
+            .lb()
+            .command("nft")?
+            .args(["-f", "-"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .context("failed to start nft")?;
+        if let Some(mut stdin) = child.stdin.take() {
+            // If it has stopped reading, its own error below says why.
+            let _ = stdin.write_all(input.as_bytes());
+        }
+        let output = child.wait_with_output()?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success(), "nft refused: {}", said.trim());
+        Ok(())
     }
 
     /// Cuts a balancer off, and kills everything on it: as if it lost power.
@@ -514,6 +555,14 @@ impl Lab {
             .args(args)
             .output()
             .with_context(|| format!("failed to run {}", self.programs.lbctl.display()))
+    }
+
+    /// Pairs the two balancers: what one knows, the other does.
+    pub fn pair_up(&self) -> Result<()> {
+        let token = self.must_lbctl_on(Balancer::First, &["pair", "init"])?;
+        let token = String::from_utf8(token).context("a token is text")?;
+        self.must_lbctl_on(Balancer::Second, &["pair", "join", token.trim()])
+            .map(drop)
     }
 
     /// Runs lbctl with `--json`, and returns what it says.

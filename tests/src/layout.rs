@@ -30,6 +30,8 @@ pub const LB2_FRONT: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 2);
 pub const LB1_BACK: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 2);
 /// The second load balancer's.
 pub const LB2_BACK: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 3);
+/// The port of the channel between two balancers, TCP.
+pub const CHANNEL_PORT: u16 = 4786;
 /// The port that web servers serve HTTP on.
 pub const WEB_PORT: u16 = 8080;
 /// The port that web servers echo on.

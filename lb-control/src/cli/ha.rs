@@ -1,13 +1,39 @@
-//! `ha status`: who leads, whether the other host lives, and what to do about it.
+//! `ha`: who leads, whether the other host lives, and what to do about it.
 //!
 //! Read in the middle of the night: what is wrong comes first, figures come last.
 
 use super::table::{Mood, Sheet, alarms, paint, seconds};
-use crate::api::types::{Ha, HaPeer};
+use super::{Failure, Session};
+use crate::api::types::{Ha, HaPair, HaPeer, HaVersion};
 use comfy_table::Cell;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::time::Duration;
+
+impl Session {
+    /// `ha switch`
+    ///
+    /// # Errors
+    ///
+    /// If it was refused, or there is no answer.
+    pub async fn ha_switch(&self) -> Result<(), Failure> {
+        let ha: Ha = self.client.post("/v1/ha/switch", &()).await?;
+        self.show(&ha, |_| match ha.role.as_str() {
+            "leader" => "this host leads now\n".to_owned(),
+            _ => "the other host leads now\n".to_owned(),
+        })
+    }
+
+    /// `ha release`
+    ///
+    /// # Errors
+    ///
+    /// If it was refused, or there is no answer.
+    pub async fn ha_release(&self) -> Result<(), Failure> {
+        let ha: Ha = self.client.post("/v1/ha/release", &()).await?;
+        self.show(&ha, |_| "this host has its own priority again\n".to_owned())
+    }
+}
 
 pub(super) fn text(ha: &Ha, all_alarms: &[String], colour: bool) -> String {
     let mut text = alarms(all_alarms, colour);
@@ -35,8 +61,16 @@ pub(super) fn text(ha: &Ha, all_alarms: &[String], colour: bool) -> String {
         line("other host", &other_host(peer, colour));
         line("lease", &lease(peer, colour));
     }
+    if let Some(pair) = &ha.pair {
+        line("pair", &self::pair(pair, colour));
+        line("revision", &versions(pair));
+    }
     if let Some(vrrp) = vrrp(ha) {
         line("VRRP", &vrrp);
+    }
+    if let Some(priority) = ha.stands_behind {
+        let why = format!("to {priority}, by a switchover: `lbctl ha release` ends it");
+        line("lowered", &paint(&why, Mood::Middling, colour));
     }
     for why in &ha.lowered_by {
         line("lowered", &paint(why, Mood::Bad, colour));
@@ -71,6 +105,46 @@ fn lease(peer: &HaPeer, colour: bool) -> String {
         left => format!("{left}ms left; heartbeats were late by {} at worst", {
             humantime::format_duration(Duration::from_micros(peer.late_us))
         }),
+    }
+}
+
+fn pair(pair: &HaPair, colour: bool) -> String {
+    if !pair.paired {
+        let text = "not paired: `lbctl pair init` on one host, `lbctl pair join` on the other";
+        return paint(text, Mood::Bad, colour);
+    }
+    let Some(host) = &pair.host else {
+        let reason = pair.down.as_deref().unwrap_or("no greeting yet");
+        return paint(&format!("not connected: {reason}"), Mood::Bad, colour);
+    };
+    let since = pair.since_s.map_or_else(String::new, seconds);
+    let state = match &pair.lacks {
+        None => paint("synchronised", Mood::Good, colour),
+        Some(reason) => paint(reason, Mood::Bad, colour),
+    };
+    let lag = match pair.lag_ms {
+        0 => String::new(),
+        lag => format!(", {lag}ms behind"),
+    };
+    let role = match (host.leads, host.ready) {
+        (true, _) => "leads",
+        (false, true) => "is ready to lead",
+        (false, false) => "is not ready to lead",
+    };
+    format!(
+        "{state}{lag}; connected for {since} to {}, lbd {}, which {role}",
+        host.name, host.release
+    )
+}
+
+/// Here, and at the other host.
+fn versions(pair: &HaPair) -> String {
+    let version = |it: &HaVersion| format!("{} of term {}, {}", it.epoch, it.term, it.hash);
+    let here = version(&pair.version);
+    match &pair.host {
+        Some(host) if host.version == pair.version => format!("{here} (on both)"),
+        Some(host) => format!("{here} (there: {})", version(&host.version)),
+        None => here,
     }
 }
 

@@ -1,8 +1,8 @@
 //! What `lbctl` does: asks the API, and prints what it says.
 
-mod pair;
 mod events;
 mod ha;
+mod pair;
 mod stats;
 mod table;
 mod wait;
@@ -137,29 +137,6 @@ impl Session {
     /// If there is no answer.
     pub async fn metrics(&self) -> Result<(), Failure> {
         print(&self.client.text("/v1/metrics").await?)
-    }
-
-    /// `ha switch`
-    ///
-    /// # Errors
-    ///
-    /// If it was refused, or there is no answer.
-    pub async fn ha_switch(&self) -> Result<(), Failure> {
-        let ha: Ha = self.client.post("/v1/ha/switch", &()).await?;
-        self.show(&ha, |_| match ha.role.as_str() {
-            "leader" => "this host leads now\n".to_owned(),
-            _ => "the other host leads now\n".to_owned(),
-        })
-    }
-
-    /// `ha release`
-    ///
-    /// # Errors
-    ///
-    /// If it was refused, or there is no answer.
-    pub async fn ha_release(&self) -> Result<(), Failure> {
-        let ha: Ha = self.client.post("/v1/ha/release", &()).await?;
-        self.show(&ha, |_| "this host has its own priority again\n".to_owned())
     }
 
     /// `service list`

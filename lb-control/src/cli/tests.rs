@@ -4,8 +4,8 @@ use super::stats::{Rates, scaled};
 use super::wait::Goal;
 use super::*;
 use crate::api::types::{
-    Event, Events, Flows, Ha, HaLeader, HaLink, HaPeer, Interface, Pair, PairCertificate,
-    PairConnection, PairFailure, Problem, Slots, Stats, Traffic,
+    Event, Events, Flows, Ha, HaLeader, HaLink, HaPair, HaPairHost, HaPeer, HaVersion, Interface,
+    Pair, PairCertificate, PairConnection, PairFailure, Problem, Slots, Stats, Traffic,
 };
 use std::collections::BTreeMap;
 
@@ -256,6 +256,8 @@ fn pair(role: &str, reason: &str) -> Ha {
                 counters: BTreeMap::from([("sent".to_owned(), 9), ("unsent".to_owned(), 0)]),
             }],
         }),
+        pair: None,
+        stands_behind: None,
         counters: BTreeMap::from([("adverts_sent".to_owned(), 72), ("led".to_owned(), 1)]),
     }
 }
@@ -275,6 +277,64 @@ LINK                   STATE   SINCE  LOST AFTER  COUNTED
 192.0.2.1 > 192.0.2.2  up     1m 15s       150ms  sent 9
 ";
     assert_eq!(shown, expected);
+}
+
+#[test]
+fn what_the_two_know_of_each_other_is_told() {
+    let version = |epoch| HaVersion {
+        term: 2,
+        epoch,
+        hash: "4a5e1e4b".to_owned(),
+    };
+    let mut known = HaPair {
+        paired: true,
+        connected: true,
+        since_s: Some(75),
+        synchronised: true,
+        version: version(7),
+        host: Some(HaPairHost {
+            name: "0f1e2d3c".to_owned(),
+            release: "0.1.0".to_owned(),
+            ready: true,
+            version: version(7),
+            ..HaPairHost::default()
+        }),
+        ..HaPair::default()
+    };
+    let shown = |known: &HaPair| {
+        let ha = Ha {
+            pair: Some(known.clone()),
+            stands_behind: Some(99),
+            ..pair("standby", "it handed over")
+        };
+        ha::text(&ha, &[], false)
+    };
+    let text = shown(&known);
+    for expected in [
+        "pair:       synchronised; connected for 1m 15s to 0f1e2d3c, lbd 0.1.0, which is ready to \
+         lead\n",
+        "revision:   7 of term 2, 4a5e1e4b (on both)\n",
+        "lowered:    to 99, by a switchover: `lbctl ha release` ends it\n",
+    ] {
+        assert!(text.contains(expected), "{text}");
+    }
+    known.host.as_mut().unwrap().version = version(8);
+    known.lacks = Some("it has not the other's configuration yet".to_owned());
+    let text = shown(&known);
+    assert!(text.contains("(there: 8 of term 2"), "{text}");
+    assert!(
+        text.contains("pair:       it has not the other's"),
+        "{text}"
+    );
+    known.host = None;
+    known.down = Some("connection refused".to_owned());
+    let text = shown(&known);
+    assert!(
+        text.contains("pair:       not connected: connection refused"),
+        "{text}"
+    );
+    known.paired = false;
+    assert!(shown(&known).contains("not paired: `lbctl pair init`"));
 }
 
 #[test]

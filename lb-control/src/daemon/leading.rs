@@ -371,9 +371,10 @@ impl<D: Dataplane> Daemon<D> {
                 self.led_since_ms = super::sweeping::now_ms().ok();
             }
             self.on_role();
-            self.tell_peer(true);
-            // From now on the tables are this host's own, or no longer.
+            // From now on the tables are this host's own, or no longer. They are at hand before the
+            // other host hears of it.
             self.follow();
+            self.tell_peer(true);
         }
     }
 

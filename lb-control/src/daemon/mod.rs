@@ -152,6 +152,8 @@ pub struct Daemon<D> {
     refused: u64,
     /// Newly recorded flows that the other host was not told of, so far.
     untold: u64,
+    /// All flows are to be sent, and could not be read.
+    flows_unread: bool,
     /// When this host took over from another, by the program's clock: no flow that came from there
     /// was silent for longer.
     led_since_ms: Option<u32>,
@@ -241,6 +243,7 @@ impl<D: Dataplane> Daemon<D> {
             recorded: BTreeMap::new(),
             refused: 0,
             untold: 0,
+            flows_unread: false,
             led_since_ms: None,
             refusing: false,
             failure: None,

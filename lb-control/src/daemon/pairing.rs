@@ -27,6 +27,9 @@ const GRACE: Duration = Duration::from_secs(1);
 /// For how long a host that was started looks for the other one before it believes to be alone.
 const SEARCH: Duration = Duration::from_secs(1);
 
+/// Flows that were seen so shortly before may be news to the other host.
+const JUST_NOW_MS: u32 = 2_000;
+
 /// For how long it is an alarm that somebody was turned away.
 const REFUSAL_SHOWN: Duration = Duration::from_secs(60);
 
@@ -508,6 +511,9 @@ impl<D: Dataplane> Daemon<D> {
 
     /// Looks at what has waited for too long.
     pub(super) fn on_pair_tick(&mut self) {
+        if std::mem::take(&mut self.flows_unread) {
+            self.send_all_flows();
+        }
         self.tell_peer(true);
         let Some(pairing) = &mut self.pairing else {
             return;
@@ -607,7 +613,12 @@ impl<D: Dataplane> Daemon<D> {
             Effect::ReadFlows => self.send_all_flows(),
             Effect::FlowsBegin => {
                 let flows = self.dataplane.flows().unwrap_or_default();
-                pairing.stale = Some(flows.into_iter().map(|(key, _)| key).collect());
+                let now_ms = sweeping::now_ms().unwrap_or_default();
+                // The leader may not have heard yet of those that were recorded here just now.
+                let stale = flows
+                    .into_iter()
+                    .filter(|(_, flow)| flow.idle_ms(now_ms) > JUST_NOW_MS);
+                pairing.stale = Some(stale.map(|(key, _)| key).collect());
             }
             Effect::Flows(flows) => {
                 if let Some(stale) = &mut pairing.stale {
@@ -641,6 +652,7 @@ impl<D: Dataplane> Daemon<D> {
             Effect::Switched(id, result) => self.on_switched(id, result),
             Effect::Peer => {
                 self.tell_router();
+                self.tell_peer(false);
                 self.share_file();
             }
         }
@@ -657,7 +669,11 @@ impl<D: Dataplane> Daemon<D> {
     fn send_all_flows(&mut self) {
         let flows = match self.dataplane.flows() {
             Ok(flows) => flows,
-            Err(error) => return self.note(Err(error.into())),
+            Err(error) => {
+                // The standby waits for them: they are read again with the next look.
+                self.flows_unread = true;
+                return self.note(Err(error.into()));
+            }
         };
         if let (Some(pairing), Ok(now_ms)) = (&mut self.pairing, sweeping::now_ms()) {
             pairing

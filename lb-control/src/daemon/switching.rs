@@ -67,13 +67,15 @@ impl<D: Dataplane> Daemon<D> {
             return;
         };
         if self.leading.as_ref().is_some_and(|it| it.leads()) {
-            if let Some(mark) = pairing.session.mark(Instant::now()) {
-                self.switching.current = Some(Switch {
-                    reply,
-                    since: Instant::now(),
-                    stage: Stage::Marked(mark),
-                });
-            }
+            let Some(mark) = pairing.session.mark(Instant::now()) else {
+                let reason = "the standby has not all flows yet: try again".to_owned();
+                return self.answer_switch(reply, Err(Refusal::Failed(reason)));
+            };
+            self.switching.current = Some(Switch {
+                reply,
+                since: Instant::now(),
+                stage: Stage::Marked(mark),
+            });
         } else {
             let id = pairing.number();
             pairing.session.say(&Message::Switch { id });

@@ -58,6 +58,11 @@ scenarios! {
     pairing:
         a_token_pairs_two_balancers
         without_a_peer_there_is_nobody_to_pair;
+    synchrony:
+        a_change_at_either_is_made_at_both
+        nothing_is_changed_at_one_alone_while_both_live
+        a_switchover_breaks_nothing
+        a_restart_of_either_breaks_nothing;
     observing:
         metrics_and_events_tell_what_happens
         metrics_tell_who_leads

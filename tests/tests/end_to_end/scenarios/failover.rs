@@ -31,6 +31,29 @@ pub(super) fn pair_with(change: impl FnOnce(&mut Lab)) -> Result<Lab> {
     Ok(lab)
 }
 
+/// A lab with two balancers that are paired: what one knows, the other does.
+pub(super) fn paired_with(change: impl FnOnce(&mut Lab)) -> Result<Lab> {
+    let lab = pair_with(|lab| {
+        lab.config.ha.unicast = true;
+        change(lab);
+    })?;
+    lab.pair_up()?;
+    wait_until_synchronised(&lab)?;
+    Ok(lab)
+}
+
+pub(super) fn wait_until_synchronised(lab: &Lab) -> Result<()> {
+    for balancer in [First, Second] {
+        let host = balancer.host();
+        wait_for(PATIENCE, &format!("{host} to be synchronised"), || {
+            let ha = ha(lab, balancer)?;
+            ensure!(ha["pair"]["synchronised"] == true, "{ha}");
+            Ok(())
+        })?;
+    }
+    Ok(())
+}
+
 pub(super) fn wait_until_ready(lab: &Lab, balancer: Balancer) -> Result<()> {
     wait_for(PATIENCE, "all backends to be up", || {
         for n in 1..=3 {

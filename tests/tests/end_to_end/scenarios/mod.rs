@@ -5,8 +5,9 @@ pub(crate) mod bad_input;
 pub(crate) mod daemon;
 pub(crate) mod failover;
 pub(crate) mod fence;
-pub(crate) mod pairing;
 pub(crate) mod observing;
+pub(crate) mod pairing;
+pub(crate) mod synchrony;
 
 use anyhow::{Context as _, Result, ensure};
 use kit::lab::{Lab, Programs};

@@ -1,0 +1,125 @@
+//! Two balancers of a pair know the same, so that it does not matter which of them leads.
+
+use super::PATIENCE;
+use super::failover::{
+    alarms, all_goes_on, ha, paired_with, tell, traffic, wait_for_leader, wait_for_role,
+    wait_until_synchronised,
+};
+use anyhow::{Result, ensure};
+use kit::lab::Lab;
+use kit::layout::Balancer::{self, First, Second};
+use kit::wait::wait_for;
+use serde_json::Value;
+
+fn backends(lab: &Lab, balancer: Balancer) -> Result<Vec<(String, String)>> {
+    let list = lab.lbctl_json_on(balancer, &["backend", "list"])?;
+    let list = list.as_array().cloned().unwrap_or_default();
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    Ok(list
+        .iter()
+        .map(|backend| (text(&backend["name"]), text(&backend["admin"])))
+        .collect())
+}
+
+/// What either is told, both do, and a standby tells the leader.
+pub(crate) fn a_change_at_either_is_made_at_both() -> Result<()> {
+    let lab = paired_with(|_| {})?;
+    for (at, backend) in [(First, "www/web1"), (Second, "www/web2")] {
+        let output = lab.lbctl_on(at, &["backend", "drain", backend])?;
+        ensure!(output.status.success(), "{output:?}");
+        // Whoever was told that it is done finds it done.
+        ensure!(backends(&lab, First)? == backends(&lab, Second)?);
+        for balancer in [First, Second] {
+            let shown = lab.lbctl_json_on(balancer, &["backend", "show", backend])?;
+            ensure!(shown["admin"] == "drain", "{}: {shown}", balancer.host());
+        }
+    }
+    let revisions: Vec<Value> = [First, Second]
+        .iter()
+        .map(|&balancer| Ok(lab.lbctl_json_on(balancer, &["status"])?["revision"].clone()))
+        .collect::<Result<_>>()?;
+    ensure!(revisions[0] == revisions[1], "{revisions:?}");
+    for balancer in [First, Second] {
+        let output = lab.lbctl_on(
+            balancer,
+            &["--if-revision", "0", "backend", "enable", "www/web1"],
+        )?;
+        ensure!(output.status.code() == Some(5), "{output:?}");
+    }
+    Ok(())
+}
+
+/// While the other one lives and cannot be told, nothing is changed; when it is away, it catches up.
+pub(crate) fn nothing_is_changed_at_one_alone_while_both_live() -> Result<()> {
+    let mut lab = paired_with(|_| {})?;
+    lab.cut_channel()?;
+    wait_for(PATIENCE, "the channel to be down", || {
+        let ha = ha(&lab, First)?;
+        ensure!(ha["pair"]["connected"] == false, "{ha}");
+        Ok(())
+    })?;
+    for balancer in [First, Second] {
+        let refused = lab.lbctl_on(balancer, &["backend", "drain", "www/web1"])?;
+        ensure!(refused.status.code() == Some(1), "{refused:?}");
+        let told = String::from_utf8(refused.stderr)?;
+        ensure!(told.contains("channel is down"), "{told}");
+        let alarms = alarms(&lab, balancer)?;
+        ensure!(alarms.contains("channel is down"), "{alarms}");
+    }
+    lab.heal_channel()?;
+    wait_until_synchronised(&lab)?;
+    lab.kill_balancer(Second)?;
+    wait_for(PATIENCE, "the leader to take changes alone", || {
+        let output = lab.lbctl_on(First, &["backend", "drain", "www/web1"])?;
+        ensure!(output.status.success(), "{output:?}");
+        Ok(())
+    })?;
+    lab.heal(Second)?;
+    lab.start_lbd_on(Second)?;
+    wait_until_synchronised(&lab)?;
+    ensure!(backends(&lab, First)? == backends(&lab, Second)?);
+    Ok(())
+}
+
+/// Leadership goes to and fro, and no connection notices.
+pub(crate) fn a_switchover_breaks_nothing() -> Result<()> {
+    let lab = paired_with(|_| {})?;
+    let (regulars, arrivals) = traffic(&lab)?;
+    // Slots that are dirty, and flows that are recorded.
+    lab.must_lbctl(&["backend", "drain", "www/web1"])?;
+    arrivals.wait_for_more(20)?;
+    for (at, leader) in [
+        (First, Second),
+        (First, First),
+        (First, Second),
+        (Second, First),
+    ] {
+        let output = lab.lbctl_on(at, &["ha", "switch"])?;
+        ensure!(output.status.success(), "{output:?}");
+        wait_for_leader(&lab, leader)?;
+        wait_for_role(&lab, leader.other(), "standby")?;
+        arrivals.wait_for_more(20)?;
+        wait_until_synchronised(&lab)?;
+    }
+    tell("switched four times", arrivals)?;
+    all_goes_on(&lab, regulars)
+}
+
+/// lbd is restarted on the leader and on the standby.
+pub(crate) fn a_restart_of_either_breaks_nothing() -> Result<()> {
+    let mut lab = paired_with(|_| {})?;
+    let (regulars, arrivals) = traffic(&lab)?;
+    lab.must_lbctl(&["backend", "drain", "www/web1"])?;
+    for balancer in [First, Second] {
+        lab.stop_lbd_on(balancer)?;
+        wait_for_leader(&lab, balancer.other())?;
+        arrivals.wait_for_more(20)?;
+        lab.start_lbd_on(balancer)?;
+        wait_until_synchronised(&lab)?;
+        wait_for_leader(&lab, First)?;
+        wait_for_role(&lab, Second, "standby")?;
+        arrivals.wait_for_more(20)?;
+    }
+    tell("both restarted", arrivals)?;
+    all_goes_on(&lab, regulars)
+}
