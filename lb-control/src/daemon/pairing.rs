@@ -653,6 +653,7 @@ impl<D: Dataplane> Daemon<D> {
             Effect::Peer => {
                 self.tell_router();
                 self.tell_peer(false);
+                self.go_on_switching();
                 self.share_file();
             }
         }

@@ -8,7 +8,7 @@
 use super::Daemon;
 use crate::config::Refusal;
 use crate::dataplane::Dataplane;
-use crate::proto::sync::Message;
+use crate::proto::sync::{Message, Session};
 use crate::proto::vrrp::Priority;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -35,6 +35,8 @@ struct Switch {
 }
 
 enum Stage {
+    /// The standby is not ready yet, for this reason.
+    Awaited(String),
     /// The standby has not said yet that it has everything.
     Marked(u64),
     /// It was told to take over.
@@ -67,15 +69,12 @@ impl<D: Dataplane> Daemon<D> {
             return;
         };
         if self.leading.as_ref().is_some_and(|it| it.leads()) {
-            let Some(mark) = pairing.session.mark(Instant::now()) else {
-                let reason = "the standby has not all flows yet: try again".to_owned();
-                return self.answer_switch(reply, Err(Refusal::Failed(reason)));
-            };
             self.switching.current = Some(Switch {
                 reply,
                 since: Instant::now(),
-                stage: Stage::Marked(mark),
+                stage: Stage::Awaited(String::new()),
             });
+            self.go_on_switching();
         } else {
             let id = pairing.number();
             pairing.session.say(&Message::Switch { id });
@@ -84,7 +83,7 @@ impl<D: Dataplane> Daemon<D> {
         self.carry_out();
     }
 
-    /// Whether there is a switchover to begin, or why not.
+    /// Whether a switchover can be begun at all, or why not.
     fn try_switch(&self, reply: &Reply) -> Result<(), String> {
         let Some(pairing) = self.pairing.as_ref().filter(|it| it.is_paired()) else {
             return Err("this host is not paired with another: `lbctl pair init`".to_owned());
@@ -92,31 +91,31 @@ impl<D: Dataplane> Daemon<D> {
         if pairing.connected.is_none() {
             return Err(format!("the pair's channel is down: {}", pairing.reason));
         }
-        if !self.leads() {
-            return match (reply, pairing.session.peer_leads()) {
-                (Reply::Api(_), true) => Ok(()),
-                _ => Err("neither leads: there is nothing to hand over".to_owned()),
-            };
+        match (self.leads(), reply, pairing.session.peer_leads()) {
+            (true, ..) if self.switching.current.is_some() => {
+                Err("a switchover goes on already".to_owned())
+            }
+            (true, ..) | (false, Reply::Api(_), true) => Ok(()),
+            _ => Err("neither leads: there is nothing to hand over".to_owned()),
         }
-        if self.switching.current.is_some() {
-            return Err("a switchover goes on already".to_owned());
-        }
-        pairing.session.is_synchronised()?;
-        let Some((_, status)) = pairing.session.peer() else {
-            return Err("the other host has not told its state yet".to_owned());
+    }
+
+    /// Begins as soon as the standby is ready.
+    pub(super) fn go_on_switching(&mut self) {
+        let (Some(switch), Some(pairing)) = (&mut self.switching.current, &mut self.pairing) else {
+            return;
         };
-        if status.leads {
-            return Err("both lead at the moment: try again".to_owned());
+        let Stage::Awaited(reason) = &mut switch.stage else {
+            return;
+        };
+        let mark = is_ready(&pairing.session).and_then(|()| {
+            let mark = pairing.session.mark(Instant::now());
+            mark.ok_or_else(|| "it has not all flows yet".to_owned())
+        });
+        match mark {
+            Ok(mark) => switch.stage = Stage::Marked(mark),
+            Err(why) => *reason = why,
         }
-        if !status.ready {
-            return Err("the other host is not ready to lead: ask it for its status".to_owned());
-        }
-        if status.priority <= 1 {
-            return Err(
-                "the other host has the lowest priority that there is, 1: raise it".to_owned(),
-            );
-        }
-        Ok(())
     }
 
     /// The standby has all that was sent before this mark.
@@ -217,8 +216,13 @@ impl<D: Dataplane> Daemon<D> {
             .is_some_and(|it| late(&it.since));
         let unanswered = self.switching.asked.values().any(|(_, since)| late(since));
         if stuck || unanswered {
+            let current = self.switching.current.as_ref();
+            let why = match current.map(|it| &it.stage) {
+                Some(Stage::Awaited(reason)) => format!(": {reason}"),
+                _ => String::new(),
+            };
             self.end_switch(Err(format!(
-                "the other host did not take over within {PATIENCE:?}"
+                "the other host did not take over within {PATIENCE:?}{why}"
             )));
         }
         self.carry_out();
@@ -233,5 +237,21 @@ impl<D: Dataplane> Daemon<D> {
         }
         self.tell_router();
         Ok(())
+    }
+}
+
+/// Whether the other host could lead from now on, or why not.
+fn is_ready(session: &Session) -> Result<(), String> {
+    session.is_synchronised()?;
+    let Some((_, status)) = session.peer() else {
+        return Err("it has not told its state yet".to_owned());
+    };
+    match (status.leads, status.ready, status.priority) {
+        (true, ..) => Err("both lead at the moment".to_owned()),
+        (false, false, _) => Err("it is not ready: ask it for its status".to_owned()),
+        (false, true, 0 | 1) => {
+            Err("it has the lowest priority that there is, 1: raise it".to_owned())
+        }
+        _ => Ok(()),
     }
 }

@@ -53,9 +53,11 @@ pub(crate) fn a_change_at_either_is_made_at_both() -> Result<()> {
 pub(crate) fn nothing_is_changed_at_one_alone_while_both_live() -> Result<()> {
     let mut lab = paired_with(|_| {})?;
     lab.cut_channel()?;
-    wait_for(PATIENCE, "the channel to be down", || {
-        let ha = ha(&lab, First)?;
-        ensure!(ha["pair"]["connected"] == false, "{ha}");
+    wait_for(PATIENCE, "both to notice it", || {
+        for balancer in [First, Second] {
+            let ha = ha(&lab, balancer)?;
+            ensure!(ha["pair"]["connected"] == false, "{ha}");
+        }
         Ok(())
     })?;
     for balancer in [First, Second] {
