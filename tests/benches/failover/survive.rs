@@ -30,10 +30,8 @@ const RECORDED: usize = 100_000;
 const STATELESS: usize = 100_000;
 /// How many are begun in a second when the leader dies.
 const NEW: u32 = 2_000;
-/// Below what a balancer records in a second.
-const RECORDING: u32 = 8_000;
-/// Where nothing is recorded.
-const SENDING: u32 = 30_000;
+/// How many packets are sent in a second otherwise.
+const SENDING: u32 = 25_000;
 /// How long it may take until something is so.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How long there are new flows before the leader dies, and how long after it another one leads.
@@ -91,7 +89,7 @@ pub(crate) fn survivors(pair: &mut Pair<'_>) -> Result<Survived> {
         sightings.forget(flow, Packet::First);
     }
     let later = moved.split_off(RECORDED);
-    send(first, moved.clone(), Packet::First, RECORDING)?;
+    send(first, moved.clone(), Packet::First, SENDING)?;
     ensure_recorded(pair)?;
 
     let stop = Arc::new(AtomicBool::new(false));
