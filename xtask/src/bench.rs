@@ -58,7 +58,7 @@ struct LabArgs {
 #[derive(Clone, Default, clap::Args)]
 struct FailoverArgs {
     /// Measure only these: host_dead, kill9, freeze, link_cut, channel_cut, partition_heal, switch,
-    /// restart, spurious
+    /// restart, spurious, survive
     #[arg(long, value_name = "FAULT,…")]
     only: Option<String>,
 

@@ -7,8 +7,10 @@
 
 mod contender;
 mod faults;
+mod flows;
 mod probe;
 mod spurious;
+mod survive;
 mod table;
 mod users;
 
@@ -31,12 +33,15 @@ use contender::{Contender, Pair, Peer, Setting};
 use faults::Fault;
 use probe::Prober;
 use support::{Options, Progress, go_on};
+use survive::{Share, Survived};
 use users::{Errors, Users};
 
 /// Rounds, unless told.
 const ROUNDS: u32 = 20;
 /// Web servers.
 pub(crate) const WEBS: u8 = 3;
+/// Of flows that survive, at most: they differ little, and there are many of them.
+const SURVIVE_ROUNDS: u32 = 3;
 /// How long an outage is waited for to end.
 const LONGEST: Duration = Duration::from_secs(30);
 
@@ -46,7 +51,7 @@ struct Args {
     #[command(flatten)]
     options: Options,
 
-    /// Only these faults, or takeovers without one: spurious
+    /// Only these faults, takeovers without one (spurious), or what survives one (survive)
     #[arg(long, value_name = "FAULT", value_delimiter = ',')]
     only: Vec<Part>,
 
@@ -68,17 +73,19 @@ struct Args {
 enum Part {
     Fault(Fault),
     Spurious,
+    Survive,
 }
 
 impl ValueEnum for Part {
     fn value_variants<'a>() -> &'a [Self] {
-        const ALL: [Part; 9] = {
-            let mut all = [Part::Spurious; 9];
+        const ALL: [Part; 10] = {
+            let mut all = [Part::Spurious; 10];
             let mut index = 0;
             while index < Fault::ALL.len() {
                 all[index] = Part::Fault(Fault::ALL[index]);
                 index += 1;
             }
+            all[index] = Part::Survive;
             all
         };
         &ALL
@@ -88,6 +95,7 @@ impl ValueEnum for Part {
         Some(PossibleValue::new(match self {
             Self::Fault(fault) => fault.name(),
             Self::Spurious => "spurious",
+            Self::Survive => "survive",
         }))
     }
 }
@@ -130,6 +138,8 @@ pub(crate) struct Found {
     pub(crate) outcomes: Vec<(Fault, Vec<Outcome>)>,
     /// Takeovers without a fault, and in how many seconds.
     pub(crate) spurious: Option<(u64, u64)>,
+    /// What survived a dead host, one for each round.
+    pub(crate) survived: Vec<Survived>,
     /// How often there was nothing to be measured.
     pub(crate) errors: u64,
 }
@@ -148,6 +158,8 @@ fn measure(args: &Args) -> Result<Figures> {
     lab.config.timeout = "1s".to_owned();
     lab.config.idle_timeout = "300s".to_owned();
     lab.config.tables = contender::echo_service();
+    // For the flows that are to survive, which come in bursts when the machine is busy.
+    lab.config.top = "limits.records_per_second = 100000\n".to_owned();
     // What the machine has set may pace packets by timers. This one is always there, and does not.
     for namespace in lab.layout().namespaces() {
         namespace.sysctl(&[("ipv4/tcp_congestion_control", "reno")])?;
@@ -160,6 +172,7 @@ fn measure(args: &Args) -> Result<Figures> {
         .map(|it| Found::of(it, args))
         .collect();
     let measured = rounds(args, &mut lab, &mut found, &mut progress)
+        .and_then(|()| count_survivors(args, &mut lab, &mut found, &mut progress))
         .and_then(|()| wait_for_takeovers(args, &mut lab, &mut found, &mut progress));
     progress.end();
     if let Some(directory) = &args.logs {
@@ -179,6 +192,7 @@ impl Found {
             contender,
             outcomes: outcomes.collect(),
             spurious: None,
+            survived: Vec::new(),
             errors: 0,
         }
     }
@@ -262,6 +276,34 @@ fn milliseconds(duration: Duration) -> f64 {
     duration.as_secs_f64() * 1_000.0
 }
 
+/// Counts the connections that survive a dead host, where any are meant to.
+fn count_survivors(
+    args: &Args,
+    lab: &mut Lab,
+    found: &mut [Found],
+    progress: &mut Progress,
+) -> Result<()> {
+    let as_usual = Contender::ALL[0];
+    let found = found.iter_mut().find(|found| found.contender == as_usual);
+    let Some(found) = found.filter(|_| args.wants(Part::Survive)) else {
+        return Ok(());
+    };
+    let rounds = args.options.rounds.unwrap_or(ROUNDS).min(SURVIVE_ROUNDS);
+    for round in 1..=rounds {
+        let what = format!("round {round} of {rounds}, {}, survive", as_usual.name());
+        progress.step(&what);
+        let mut pair = start(lab, as_usual)?;
+        let survived = survive::survivors(&mut pair).context(what.clone())?;
+        pair.stop()?;
+        let [stateless, tracked] = [survived.stateless, survived.tracked].map(table::share);
+        progress.note(&format!(
+            "{what}: {stateless} stateless, {tracked} recorded"
+        ));
+        found.survived.push(survived);
+    }
+    Ok(())
+}
+
 /// Watches each contender among busy threads.
 fn wait_for_takeovers(
     args: &Args,
@@ -329,6 +371,16 @@ fn figures(found: &[Found]) -> Figures {
                 Unit::Count,
             );
         }
+        for (what, of) in [
+            ("stateless", (|it| it.stateless) as fn(&Survived) -> Share),
+            ("tracked", |it| it.tracked),
+        ] {
+            let shares: Vec<f64> = found.survived.iter().map(of).map(Share::percent).collect();
+            if !shares.is_empty() {
+                let least = quantile(&shares, 0.0);
+                figures.add(format!("{prefix}survive.{what}"), least, Unit::Percent);
+            }
+        }
         if found.contender.peer == Peer::Headgate {
             targets(found, &mut figures);
         }
@@ -370,6 +422,10 @@ fn targets(found: &Found, figures: &mut Figures) {
                 figures.target(name("lost_connections"), Bound::AtMost(0.0));
             }
         }
+    }
+    if !found.survived.is_empty() {
+        figures.target("survive.stateless", Bound::AtLeast(100.0));
+        figures.target("survive.tracked", Bound::AtLeast(99.9));
     }
     if found.spurious.is_some() {
         figures.target(spurious_name(found.contender), Bound::AtMost(0.0));

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use kit::figures::{median, quantile};
 
 use crate::faults::Fault;
+use crate::survive::{Share, Survived};
 use crate::users::HELD;
 use crate::{Found, Outcome};
 
@@ -35,6 +36,14 @@ pub(crate) fn of(found: &[Found]) -> String {
                 "spurious"
             );
         }
+    }
+    for Survived { stateless, tracked } in found.iter().flat_map(|found| &found.survived) {
+        let _ = writeln!(
+            table,
+            "survive         {} connections of a stateless service, {} recorded ones",
+            share(*stateless),
+            share(*tracked)
+        );
     }
     for found in found.iter().filter(|found| found.errors > 0) {
         let (name, errors) = (found.contender.name(), found.errors);
@@ -71,4 +80,9 @@ pub(crate) fn sentence(outcome: &Outcome) -> String {
         "{outage:.1} ms without a connection, {unanswered:.1} without an answer, \
          {failed} of {requests} requests failed, {lost} of {HELD} connections lost"
     )
+}
+
+/// Such as `99 of 100`.
+pub(crate) fn share(share: Share) -> String {
+    format!("{} of {}", share.part, share.of)
 }
