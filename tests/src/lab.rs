@@ -219,7 +219,7 @@ impl Lab {
     /// Drops what the two balancers tell each other over their channel. Heartbeats get through.
     pub fn cut_channel(&self) -> Result<()> {
         let port = layout::CHANNEL_PORT;
-        self.nft(&format!(
+        let table = format!(
             "table ip cut {{\n\
                  chain incoming {{\n\
                      type filter hook input priority 0;\n\
@@ -227,18 +227,19 @@ impl Lab {
                      tcp sport {port} drop\n\
                  }}\n\
              }}\n"
-        ))
+        );
+        self.nft(Balancer::First, &table)
     }
 
     /// Lets it through again.
     pub fn heal_channel(&self) -> Result<()> {
-        self.nft("delete table ip cut\n")
+        self.nft(Balancer::First, "delete table ip cut\n")
     }
 
-    /// Has nft read this on the first balancer.
-    fn nft(&self, input: &str) -> Result<()> {
+    /// Has nft read this on a balancer.
+    pub fn nft(&self, balancer: Balancer, input: &str) -> Result<()> {
         let mut child = self
-            .lb()
+            .balancer(balancer)
             .command("nft")?
             .args(["-f", "-"])
             .stdin(Stdio::piped())

@@ -426,15 +426,18 @@ fn look(attacher: &mut Attacher, config: &Config, may_attach: bool) -> HostState
     let mut alarms = host::alarms(config);
     if attacher.takes_over() && !may_attach {
         return HostState {
-            attachments: Vec::new(),
             alarms,
+            ..HostState::default()
         };
     }
     let (attachments, failures) = attacher.attach();
+    // What comes in where the program is not is answered by nobody.
+    let unfit = (!failures.is_empty()).then(|| failures.join("; "));
     alarms.extend(failures);
     HostState {
         attachments,
         alarms,
+        unfit,
     }
 }
 

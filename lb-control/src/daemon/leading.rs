@@ -316,6 +316,8 @@ impl<D: Dataplane> Daemon<D> {
             },
             eligible: if gives_up {
                 Err(vrrp::LAPSED.to_owned())
+            } else if let Some(unfit) = &self.host.unfit {
+                Err(unfit.clone())
             } else if leading.ready {
                 synchronised
             } else {

@@ -12,6 +12,7 @@ mod switching;
 #[cfg(test)]
 mod tests;
 mod tracking;
+mod weighing;
 
 pub use pairing::Wire;
 pub use peer::{Peer, StartHeartbeats};
@@ -40,6 +41,7 @@ use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 use switching::Switching;
 use tokio::sync::mpsc;
+use weighing::MadeWay;
 
 /// What came of a backend's checks, for people.
 #[derive(Clone, Debug)]
@@ -78,6 +80,8 @@ pub struct HostState {
     pub attachments: Vec<Attachment>,
     /// What keeps packets from getting through, and what to do about it.
     pub alarms: Vec<String>,
+    /// Why this host cannot lead, if it cannot.
+    pub unfit: Option<String>,
 }
 
 /// Looks at the host, and puts the program back where it is missing; for the first time only if it
@@ -122,6 +126,7 @@ pub struct Daemon<D> {
     heartbeats: StartHeartbeats,
     pairing: Option<Pairing>,
     switching: Switching,
+    made_way: Option<MadeWay>,
     started: Instant,
     /// What this host is called in versions.
     host_id: String,
@@ -220,6 +225,7 @@ impl<D: Dataplane> Daemon<D> {
             heartbeats,
             pairing,
             switching: Switching::default(),
+            made_way: None,
             started: Instant::now(),
             host_id,
             version,

@@ -7,7 +7,7 @@ use super::changing::Prepared;
 use super::leading::Role;
 use super::{Daemon, chain, sweeping};
 use crate::api::types;
-use crate::config::{BackendRef, Change, Config, Overlay, Refusal};
+use crate::config::{BackendRef, Change, Config, Name, Overlay, Refusal, Service};
 use crate::dataplane::{Dataplane, Tables};
 use crate::proto::sync::{Effect, Message, Proposal, Session, Snapshot, Status, Version};
 use crate::shell::channel::{Channel, Event};
@@ -527,6 +527,7 @@ impl<D: Dataplane> Daemon<D> {
             self.on_disconnected(reason);
         }
         self.share_file();
+        self.weigh_backends();
     }
 
     /// The file was another one when lbd was started: that is a change like any other.
@@ -802,9 +803,9 @@ impl<D: Dataplane> Daemon<D> {
     }
 
     /// Backends that are up, per service.
-    fn count_up(&self) -> BTreeMap<crate::config::Name, u32> {
+    pub(super) fn count_up(&self) -> BTreeMap<Name, u32> {
         let services = self.running.services.iter();
-        let count = |name, service: &crate::config::Service| {
+        let count = |name, service: &Service| {
             let backends = service.backends.keys();
             let up = backends.filter(|backend| {
                 self.world.up.get(&BackendRef::new(name, backend)) == Some(&true)

@@ -1,18 +1,14 @@
 //! What happens to the pair, and how it is undone.
 
-use std::io::Write as _;
-use std::process::Stdio;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 use kit::layout::Balancer::{self, First, Second};
 use nix::sys::signal::Signal;
 
 use crate::contender::{Pair, Peer};
-use crate::support::{installed, pause};
+use crate::support::pause;
 
-/// The port of the channel between two of Headgate, TCP.
-const CHANNEL_PORT: u16 = 4786;
 /// Longer than anybody here needs to notice anything.
 const NOTICED: Duration = Duration::from_secs(1);
 /// How long the two do not hear each other: until both have announced themselves for the last time,
@@ -95,9 +91,9 @@ impl Fault {
             }
             Self::LinkCut => pair.set_link(First, false)?,
             Self::ChannelCut => {
-                cut_channel(pair)?;
+                pair.lab.cut_channel()?;
                 pause(CHANNEL_IS_CUT)?;
-                restore_channel(pair)?;
+                pair.lab.heal_channel()?;
             }
             Self::PartitionHeal => pair.lab.rejoin_balancers()?,
             Self::Switch => pair.switch()?,
@@ -138,44 +134,4 @@ impl Fault {
         }
         pair.wait_until_initial()
     }
-}
-
-fn cut_channel(pair: &Pair<'_>) -> Result<()> {
-    nft(
-        pair,
-        &format!(
-            "table ip cut {{\n\
-                 chain incoming {{\n\
-                     type filter hook input priority 0;\n\
-                     tcp dport {CHANNEL_PORT} drop\n\
-                     tcp sport {CHANNEL_PORT} drop\n\
-                 }}\n\
-             }}\n"
-        ),
-    )
-}
-
-fn restore_channel(pair: &Pair<'_>) -> Result<()> {
-    nft(pair, "delete table ip cut\n")
-}
-
-fn nft(pair: &Pair<'_>, input: &str) -> Result<()> {
-    let mut child = pair
-        .lab
-        .balancer(First)
-        .command(installed("nft")?)?
-        .args(["-f", "-"])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .context("failed to start nft")?;
-    if let Some(mut stdin) = child.stdin.take() {
-        // If it has stopped reading, its own error below says why.
-        let _ = stdin.write_all(input.as_bytes());
-    }
-    let output = child.wait_with_output()?;
-    let said = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "nft refused: {}", said.trim());
-    Ok(())
 }

@@ -293,11 +293,10 @@ async fn recorded_flows_go_both_ways_and_outlive_a_takeover() {
     flows = [flow(2, id)];
     pair.one.daemon.dataplane.set_flows(&flows).unwrap();
     // And one that the standby has, and that is no more.
-    pair.other
-        .daemon
-        .dataplane
-        .set_flows(&[flow(3, id)])
-        .unwrap();
+    let (key, mut gone) = flow(3, id);
+    gone.last_seen_ms = gone.last_seen_ms.wrapping_sub(60_000);
+    let gone = [(key, gone)];
+    pair.other.daemon.dataplane.set_flows(&gone).unwrap();
     pair.connect();
     let mut known = pair.other.daemon.dataplane.flows().unwrap();
     known.sort_by_key(|(key, _)| *key);
@@ -387,4 +386,23 @@ async fn a_file_that_changed_while_lbd_did_not_run_is_a_change_like_any_other() 
     assert_eq!(one, ["web1 ready", "web2 ready", "web3 ready"]);
     assert_eq!(one, other);
     assert_eq!(pair.one.daemon.version, pair.other.daemon.version);
+}
+
+#[tokio::test]
+async fn a_leader_that_reaches_no_backend_makes_way_for_one_that_does() {
+    let mut pair = Pair::new(&[1, 2]);
+    checked(&mut pair.one.daemon, &[1, 2], false);
+    pair.one.daemon.on_pair_tick();
+    pair.pass();
+    // Below the other one's, which is told to take over.
+    assert_eq!(pair.one.daemon.readiness(), (true, 99));
+    // Both the same: that is for the panic mode.
+    let mut pair = Pair::new(&[1, 2]);
+    checked(&mut pair.other.daemon, &[1, 2], false);
+    pair.other.daemon.on_pair_tick();
+    pair.pass();
+    checked(&mut pair.one.daemon, &[1, 2], false);
+    pair.one.daemon.on_pair_tick();
+    pair.pass();
+    assert_eq!(pair.one.daemon.readiness(), (true, 100));
 }

@@ -5,6 +5,7 @@ use super::failover::{
     alarms, all_goes_on, ha, paired_with, tell, traffic, wait_for_leader, wait_for_role,
     wait_until_synchronised,
 };
+use crate::traffic::ask;
 use anyhow::{Result, ensure};
 use kit::lab::Lab;
 use kit::layout::Balancer::{self, First, Second};
@@ -124,4 +125,31 @@ pub(crate) fn a_restart_of_either_breaks_nothing() -> Result<()> {
     }
     tell("both restarted", arrivals)?;
     all_goes_on(&lab, regulars)
+}
+
+/// Only the leader does not reach the web servers.
+pub(crate) fn a_leader_that_reaches_no_backend_makes_way() -> Result<()> {
+    let lab = paired_with(|lab| {
+        lab.config.fall = 2;
+        lab.config.timeout = "200ms".to_owned();
+    })?;
+    let cut = "table ip astray {\n\
+                   chain outgoing {\n\
+                       type filter hook output priority 0;\n\
+                       tcp dport 8080 reject with tcp reset\n\
+                   }\n\
+               }\n";
+    lab.nft(First, cut)?;
+    wait_for_leader(&lab, Second)?;
+    let log = lab.log("lbd")?;
+    ensure!(log.contains("no backend of www is up here"), "{log}");
+    ask(&lab, 30)?;
+    lab.nft(First, "delete table ip astray\n")?;
+    wait_for(2 * PATIENCE, "the first one to lead again", || {
+        let ha = ha(&lab, First)?;
+        ensure!(ha["role"] == "leader", "{ha}");
+        Ok(())
+    })?;
+    ask(&lab, 30)?;
+    Ok(())
 }
