@@ -52,9 +52,19 @@ pub struct Ha {
     pub preempt: bool,
     /// Whether advertisements go to the other balancer alone, and not to the group.
     pub unicast: bool,
+    /// Further addresses.
+    pub addresses: Vec<String>,
     /// Further lines.
     pub more: String,
+    /// The services of a further group, `post`. Of that, the second has priority 200, and the first
+    /// 100.
+    pub group: Vec<String>,
 }
+
+/// The virtual router's number in the main group.
+const VRID: u8 = 51;
+/// The link-local address that its router for IPv6 has if it was given none.
+const VIRTUAL_LINK_LOCAL: &str = "fe80::200:5eff:fe00:233";
 
 impl Ha {
     /// The same for keepalived, which multicasts.
@@ -62,12 +72,26 @@ impl Ha {
         let seconds = self.interval.trim_end_matches("ms");
         let seconds: f64 = seconds.parse().map_or(1.0, |it: f64| it / 1_000.0);
         let preempt = if self.preempt { "" } else { "nopreempt" };
-        format!(
-            "global_defs {{\n vrrp_version 3\n}}\n\
-             vrrp_instance shared {{\n state BACKUP\n interface eth0\n virtual_router_id 51\n \
-             priority {priority}\n advert_int {seconds}\n {preempt}\n virtual_ipaddress {{\n  \
-             {LB_BACK}/32 dev eth1\n  {VIP}/32 dev eth0\n }}\n}}\n"
-        )
+        let instance = |name: &str, addresses: &[String]| {
+            let addresses = addresses.join("\n  ");
+            format!(
+                "vrrp_instance {name} {{\n state BACKUP\n interface eth0\n \
+                 virtual_router_id {VRID}\n priority {priority}\n advert_int {seconds}\n \
+                 {preempt}\n virtual_ipaddress {{\n  {addresses}\n }}\n}}\n"
+            )
+        };
+        let mut config = "global_defs {\n vrrp_version 3\n}\n".to_owned();
+        let v4 = [
+            format!("{LB_BACK}/32 dev eth1"),
+            format!("{VIP}/32 dev eth0"),
+        ];
+        config += &instance("shared", &v4);
+        let mut v6 = vec![format!("{VIRTUAL_LINK_LOCAL}/128 dev eth0")];
+        v6.extend(self.addresses.iter().filter(|it| it.contains(':')).cloned());
+        if v6.len() > 1 {
+            config += &instance("shared_v6", &v6);
+        }
+        config
     }
 
     fn to_toml(&self, balancer: Balancer) -> String {
@@ -75,11 +99,23 @@ impl Ha {
             interval,
             preempt,
             unicast,
+            addresses,
             more,
+            group,
         } = self;
-        let priority = match balancer {
-            Balancer::First => 200,
-            Balancer::Second => 100,
+        let [priority, other] = match balancer {
+            Balancer::First => [200, 100],
+            Balancer::Second => [100, 200],
+        };
+        let back = format!("{LB_BACK}/32 dev eth1");
+        let addresses: Vec<&String> = std::iter::once(&back).chain(addresses).collect();
+        let group = if group.is_empty() {
+            String::new()
+        } else {
+            format!(
+                "[[ha.group]]\nname = \"post\"\nvrid = 52\npriority = {other}\n\
+                 services = {group:?}\n"
+            )
         };
         let peer = if *unicast {
             format!("peer = \"{}\"\n", balancer.other().front())
@@ -87,9 +123,9 @@ impl Ha {
             String::new()
         };
         format!(
-            "\n[ha]\ninterface = \"eth0\"\nvrid = 51\npriority = {priority}\n\
+            "\n[ha]\ninterface = \"eth0\"\nvrid = {VRID}\npriority = {priority}\n\
              interval = \"{interval}\"\npreempt = {preempt}\n\
-             addresses = [\"{LB_BACK}/32 dev eth1\"]\n{peer}{more}"
+             addresses = {addresses:?}\n{peer}{more}{group}"
         )
     }
 }
@@ -113,6 +149,8 @@ impl LbdConfig {
                 interval: "100ms".to_owned(),
                 preempt: true,
                 unicast: false,
+                addresses: Vec::new(),
+                group: Vec::new(),
                 more: String::new(),
             },
             backends: (1..=layout.webs()).map(backend).collect(),

@@ -67,6 +67,9 @@ pub struct Ha {
     pub addresses: Vec<String>,
     /// The other one, if that leads.
     pub leader: Option<HaLeader>,
+    /// The other groups, and the main one over IPv6.
+    #[serde(default)]
+    pub groups: Vec<HaGroup>,
     /// Whether the other host lives. Only where heartbeats are sent.
     #[serde(default)]
     pub peer: Option<HaPeer>,
@@ -78,6 +81,33 @@ pub struct Ha {
     pub stands_behind: Option<u8>,
     /// What was sent, heard and refused since lbd was started, and how often it led.
     pub counters: BTreeMap<String, u64>,
+}
+
+/// What this host is to a further group of addresses.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct HaGroup {
+    /// Its name. `None`: the main one.
+    pub name: Option<String>,
+    /// The family of its addresses: `IPv4` or `IPv6`.
+    pub family: String,
+    /// `leader`, `standby` or `starting`.
+    pub role: String,
+    /// Seconds since its role changed.
+    pub since_s: u64,
+    /// Why it did, in words.
+    pub reason: String,
+    /// The number of the virtual router.
+    pub vrid: u8,
+    /// Its priority, as configured.
+    pub priority: u8,
+    /// What is left of it while something is wrong that is tracked.
+    pub effective_priority: u8,
+    /// Where it advertises from.
+    pub address: Option<String>,
+    /// What whoever leads has.
+    pub addresses: Vec<String>,
+    /// The other one, if that leads.
+    pub leader: Option<HaLeader>,
 }
 
 /// The other host, by its heartbeats.

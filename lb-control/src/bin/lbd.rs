@@ -19,7 +19,7 @@ use lb_control::shell::host;
 use lb_control::shell::next_hop::Resolver;
 use lb_control::shell::service_manager::{self, Notify};
 use lb_control::shell::tracking;
-use lb_control::shell::vrrp::{Router, Teller};
+use lb_control::shell::vrrp::{self, Router, Teller};
 use lb_control::state::identity::{self, Identity};
 use lb_control::state::secret;
 use lb_ebpf::abi::{Flow, FlowKey};
@@ -180,8 +180,14 @@ async fn run(file: &Path, log_verdicts: bool) -> anyhow::Result<()> {
     }
     let secret = secret::load_or_create(&config.state_dir)?;
     let (heartbeat_sender, heartbeats) = mpsc::unbounded_channel();
-    let teller = Teller::new().context("failed to make an event descriptor")?;
-    let mut heartbeats_of = heartbeats_of(config.ha.clone(), &pins, &teller, heartbeat_sender)?;
+    let virtual_routers = config.virtual_routers();
+    let tellers: Vec<Teller> = virtual_routers
+        .iter()
+        .map(|_| Teller::new())
+        .collect::<Result<_, _>>()
+        .context("failed to make an event descriptor")?;
+    let mut heartbeats_of =
+        heartbeats_of(config.ha.clone(), &pins, tellers.clone(), heartbeat_sender)?;
     let peer = heartbeats_of(secret)?;
     let (channel_sender, channel) = mpsc::channel(CHANNEL_EVENTS);
     let pair = match config.ha.as_ref().and_then(|ha| ha.channel.as_ref()) {
@@ -202,10 +208,14 @@ async fn run(file: &Path, log_verdicts: bool) -> anyhow::Result<()> {
     let (health_sender, health) = mpsc::channel(1024);
     let (hop_sender, next_hops) = mpsc::channel(1024);
     let (leading_sender, leading) = mpsc::unbounded_channel();
-    let router = config
-        .ha
-        .clone()
-        .map(|ha| Router::spawn(ha, teller, leading_sender));
+    let mut routers = Vec::new();
+    for (number, (is, teller)) in virtual_routers.into_iter().zip(tellers).enumerate() {
+        let Some(settings) = vrrp::Settings::of(&is, &config) else {
+            continue;
+        };
+        let events = vrrp::Events::of(number, leading_sender.clone());
+        routers.push((is, Router::spawn(settings, teller, events)?));
+    }
     let (request_sender, requests) = mpsc::channel(64);
     let handle = Handle::new(request_sender);
     let (stop_sender, stop) = watch::channel(false);
@@ -219,7 +229,7 @@ async fn run(file: &Path, log_verdicts: bool) -> anyhow::Result<()> {
     let watchers = Watchers {
         checker: Checker::spawn(health_sender),
         resolver: Resolver::spawn(hop_sender),
-        router: router.transpose()?,
+        routers,
         peer,
         heartbeats: heartbeats_of,
         pair: pair.map(|(host, channel)| (host, Box::new(channel) as Box<dyn Wire>)),
@@ -349,7 +359,7 @@ fn start_channel(
 fn heartbeats_of(
     ha: Option<Ha>,
     pins: &Pins,
-    router: &Teller,
+    routers: Vec<Teller>,
     events: mpsc::UnboundedSender<heartbeat::Event>,
 ) -> anyhow::Result<StartHeartbeats> {
     /// The thread needs a few system calls for it.
@@ -357,7 +367,6 @@ fn heartbeats_of(
     let lease = Lease::open(pins)?;
     // Nobody else can have taken over as long as it lasts.
     let mut goes_on = lease.until() > dataplane::boot_ns();
-    let router = router.clone();
     Ok(Box::new(move |secret| {
         let Some((ha, heartbeats)) = ha
             .as_ref()
@@ -366,7 +375,7 @@ fn heartbeats_of(
             return Ok(None);
         };
         let settings = heartbeat_settings(ha, heartbeats, secret)?;
-        let routers = vec![router.clone()];
+        let routers = routers.clone();
         let heartbeat = Heartbeat::spawn(&settings, lease.clone(), routers, events.clone())?;
         heartbeat.refresh(true);
         let start = Instant::now();

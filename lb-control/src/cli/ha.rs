@@ -4,7 +4,7 @@
 
 use super::table::{Mood, Sheet, alarms, paint, seconds};
 use super::{Failure, Session};
-use crate::api::types::{Ha, HaPair, HaPeer, HaVersion};
+use crate::api::types::{Ha, HaGroup, HaPair, HaPeer, HaVersion};
 use comfy_table::Cell;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -78,6 +78,10 @@ pub(super) fn text(ha: &Ha, all_alarms: &[String], colour: bool) -> String {
     let counted = counted(&ha.counters);
     if !counted.is_empty() {
         line("counted", &counted);
+    }
+    if !ha.groups.is_empty() {
+        text.push('\n');
+        text.push_str(&groups(&ha.groups, colour));
     }
     if let Some(peer) = &ha.peer {
         text.push('\n');
@@ -154,19 +158,45 @@ fn vrrp(ha: &Ha) -> Option<String> {
     Some(format!(
         "vrid {}, priority {}, every {}ms from {} on {interface}",
         ha.vrid?,
-        priority(ha)?,
+        priority(ha.priority?, ha.effective_priority),
         ha.interval_ms?,
         from.map_or("no address", String::as_str),
     ))
 }
 
 /// What is left of it, if something lowers it: `80 of 200`.
-fn priority(ha: &Ha) -> Option<String> {
-    let configured = ha.priority?;
-    Some(match ha.effective_priority {
+fn priority(configured: u8, effective: Option<u8>) -> String {
+    match effective {
         Some(effective) if effective != configured => format!("{effective} of {configured}"),
         _ => configured.to_string(),
-    })
+    }
+}
+
+fn groups(groups: &[HaGroup], colour: bool) -> String {
+    let header = [
+        "GROUP", "FAMILY", "ROLE", "SINCE", "PRIORITY", "VRID", "SHARED", "LEADER", "REASON",
+    ];
+    let mut sheet = Sheet::new(header, &[3, 4, 5], colour);
+    for group in groups {
+        let mood = match group.role.as_str() {
+            "leader" | "standby" => Mood::Good,
+            _ => Mood::Middling,
+        };
+        let leader = group.leader.as_ref();
+        let leader = leader.map(|it| format!("{} ({})", it.address, it.priority));
+        sheet.row(vec![
+            Cell::new(group.name.as_deref().unwrap_or("-")),
+            Cell::new(&group.family),
+            sheet.mood(&group.role, mood),
+            Cell::new(seconds(group.since_s)),
+            Cell::new(priority(group.priority, Some(group.effective_priority))),
+            Cell::new(group.vrid),
+            Cell::new(group.addresses.join(", ")),
+            Cell::new(leader.unwrap_or_else(|| "-".to_owned())),
+            Cell::new(&group.reason),
+        ]);
+    }
+    sheet.text()
 }
 
 fn counted(counters: &BTreeMap<String, u64>) -> String {

@@ -4,8 +4,8 @@ use super::stats::{Rates, scaled};
 use super::wait::Goal;
 use super::*;
 use crate::api::types::{
-    Event, Events, Flows, Ha, HaLeader, HaLink, HaPair, HaPairHost, HaPeer, HaVersion, Interface,
-    Pair, PairCertificate, PairConnection, PairFailure, Problem, Slots, Stats, Traffic,
+    Event, Events, Flows, Ha, HaGroup, HaLeader, HaLink, HaPair, HaPairHost, HaPeer, HaVersion,
+    Interface, Pair, PairCertificate, PairConnection, PairFailure, Problem, Slots, Stats, Traffic,
 };
 use std::collections::BTreeMap;
 
@@ -227,6 +227,28 @@ fn a_lowered_priority_is_shown_with_what_lowers_it() {
     );
 }
 
+#[test]
+fn groups_are_listed() {
+    let mut ha = pair("standby", "lbd was started");
+    ha.groups = vec![HaGroup {
+        name: Some("post".to_owned()),
+        family: "IPv4".to_owned(),
+        role: "leader".to_owned(),
+        since_s: 75,
+        reason: "no leader was heard".to_owned(),
+        vrid: 53,
+        priority: 100,
+        effective_priority: 1,
+        address: None,
+        addresses: vec!["192.0.2.20/32 dev eth0".to_owned()],
+        leader: None,
+    }];
+    let groups = ha::text(&ha, &[], false);
+    for expected in ["post", "1 of 100", "192.0.2.20/32 dev eth0"] {
+        assert!(groups.contains(expected), "{groups}");
+    }
+}
+
 fn pair(role: &str, reason: &str) -> Ha {
     Ha {
         role: role.to_owned(),
@@ -241,6 +263,7 @@ fn pair(role: &str, reason: &str) -> Ha {
         address: Some("192.0.2.1".to_owned()),
         addresses: vec!["192.0.2.10/32 dev eth0".to_owned()],
         leader: None,
+        groups: Vec::new(),
         peer: Some(HaPeer {
             address: "192.0.2.2".to_owned(),
             up: true,

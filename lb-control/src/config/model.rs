@@ -3,7 +3,7 @@
 //! Only [`mod@super::parse`] and [`super::change`] make these, and they refuse what contradicts itself.
 
 use crate::proto::heartbeat::Timing;
-use crate::proto::vrrp::{ChecksumForm, Interval, Preempt, Priority, Vrid};
+use crate::proto::vrrp::{ChecksumForm, Family, Interval, Preempt, Priority, Vrid, announce};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
@@ -76,6 +76,37 @@ pub struct Ha {
     pub addresses: BTreeSet<OwnedAddress>,
     /// What lowers the priority while it is wrong.
     pub track: Vec<Track>,
+    /// Further groups of addresses, which another host may lead for.
+    pub groups: Vec<Group>,
+}
+
+/// Addresses that are shared for themselves, by virtual routers of their own. The rest is as for the
+/// main group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Group {
+    /// Its name.
+    pub name: Name,
+    /// The number of its virtual routers. The same on both.
+    pub vrid: Vrid,
+    /// The higher one leads.
+    pub priority: Priority,
+    /// Addresses that whoever leads has.
+    pub addresses: BTreeSet<OwnedAddress>,
+    /// Services whose addresses whoever leads has, too.
+    pub services: BTreeSet<Name>,
+}
+
+/// A virtual router of this host: each group has one for each family that it has addresses of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VirtualRouter {
+    /// The group. `None`: the main one.
+    pub group: Option<Name>,
+    /// Of its addresses.
+    pub family: Family,
+    /// Its number.
+    pub vrid: Vrid,
+    /// Its priority, as configured.
+    pub priority: Priority,
 }
 
 /// Something without which the other host is the better leader.
@@ -149,25 +180,95 @@ pub struct OwnedAddress {
     /// The interface.
     pub interface: String,
     /// The address.
-    pub address: Ipv4Addr,
+    pub address: IpAddr,
     /// How many bits of it name its network.
     pub prefix: u8,
 }
 
 impl Config {
-    /// All that whoever leads has: the services' addresses, and those that are named in `[ha]`.
-    /// Nothing without `[ha]`.
+    /// The virtual routers of this host: first the one that decides its role, of the main group and
+    /// IPv4. None without `[ha]`.
     #[must_use]
-    pub fn owned_addresses(&self) -> BTreeSet<OwnedAddress> {
+    pub fn virtual_routers(&self) -> Vec<VirtualRouter> {
+        let Some(ha) = &self.ha else {
+            return Vec::new();
+        };
+        let main = (None, ha.vrid, ha.priority, &ha.addresses, true);
+        let groups = ha.groups.iter().map(|group| {
+            let name = Some(group.name.clone());
+            let serves = !group.services.is_empty();
+            (name, group.vrid, group.priority, &group.addresses, serves)
+        });
+        let mut routers = Vec::new();
+        for (group, vrid, priority, addresses, serves) in std::iter::once(main).chain(groups) {
+            for family in [Family::V4, Family::V6] {
+                let mut families = addresses.iter().map(|each| Family::of(each.address));
+                if (serves && family == Family::V4) || families.any(|each| each == family) {
+                    routers.push(VirtualRouter {
+                        group: group.clone(),
+                        family,
+                        vrid,
+                        priority,
+                    });
+                }
+            }
+        }
+        routers
+    }
+
+    /// All that a virtual router has where it leads: its services' addresses, and those that are
+    /// named for it. A service of no group has its address by the main one, unless a service of
+    /// some group has the same.
+    #[must_use]
+    pub fn shared_by(&self, router: &VirtualRouter) -> BTreeSet<OwnedAddress> {
         let Some(ha) = &self.ha else {
             return BTreeSet::new();
         };
-        let vips = self.services.values().map(|service| OwnedAddress {
+        let named = |group: &&Group| Some(&group.name) == router.group.as_ref();
+        let addresses = match ha.groups.iter().find(named) {
+            Some(group) => &group.addresses,
+            None => &ha.addresses,
+        };
+        let vip = |service: &Service| IpAddr::V4(*service.vip.ip());
+        let group_of = |address: IpAddr| {
+            let mut groups = ha.groups.iter();
+            let group = groups.find(|group| {
+                let mut services = group.services.iter();
+                services.any(|name| self.services.get(name).map(vip) == Some(address))
+            });
+            group.map(|group| &group.name)
+        };
+        let vips = self.services.values().map(vip);
+        let vips = vips.filter(|address| group_of(*address) == router.group.as_ref());
+        let vips = vips.map(|address| OwnedAddress {
             interface: ha.interface.clone(),
-            address: *service.vip.ip(),
+            address,
             prefix: 32,
         });
-        vips.chain(ha.addresses.iter().cloned()).collect()
+        let mut shared: BTreeSet<OwnedAddress> = vips
+            .chain(addresses.iter().cloned())
+            .filter(|each| Family::of(each.address) == router.family)
+            .collect();
+        // Its advertisements begin with one (RFC 9568, section 5.2.9).
+        if router.family == Family::V6 && !shared.iter().any(OwnedAddress::is_link_local) {
+            shared.insert(OwnedAddress {
+                interface: ha.interface.clone(),
+                address: announce::virtual_link_local(router.vrid).into(),
+                prefix: 128,
+            });
+        }
+        shared
+    }
+}
+
+impl OwnedAddress {
+    /// Whether it is an IPv6 address of its link alone.
+    #[must_use]
+    pub const fn is_link_local(&self) -> bool {
+        match self.address {
+            IpAddr::V4(_) => false,
+            IpAddr::V6(address) => address.is_unicast_link_local(),
+        }
     }
 }
 

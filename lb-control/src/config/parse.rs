@@ -1,5 +1,6 @@
 //! Reads the configuration file.
 
+mod group;
 mod ha;
 mod track;
 
@@ -144,16 +145,34 @@ fn read(text: &str) -> Result<Config, Fault> {
         services: BTreeMap::new(),
     };
     if let Some(raw) = &raw.ha {
-        config.ha = Some(ha::read(raw.get_ref(), &config.interfaces)?);
+        let mut ha = ha::read(raw.get_ref(), &config.interfaces)?;
+        ha.groups = group::read(&raw.get_ref().group, &ha, &config.interfaces)?;
+        config.ha = Some(ha);
     }
     for service in &raw.service {
         add_service(&mut config, service)?;
     }
     if let (Some(raw), Some(ha)) = (&raw.ha, &mut config.ha) {
         ha.track = track::read(&raw.get_ref().track, &config.services)?;
-        judge(raw, |_| match config.owned_addresses().len() {
-            0 => Err("[ha] has nothing to share: add a service, or addresses".to_owned()),
-            _ => Ok(()),
+        group::read_services(&raw.get_ref().group, &mut ha.groups, &config.services)?;
+        judge(raw, |_| {
+            let main = config.virtual_routers().into_iter().next();
+            if main.is_none_or(|main| config.shared_by(&main).is_empty()) {
+                return Err(
+                    "[ha] has nothing to share over IPv4: add a service that is of no group, or \
+                     addresses"
+                        .to_owned(),
+                );
+            }
+            let routers = config.virtual_routers();
+            let most = routers.iter().map(|it| config.shared_by(it).len()).max();
+            if most > Some(validate::ADVERTISED_MAX) {
+                return Err(format!(
+                    "[ha]: a group can share {} addresses of a family at most",
+                    validate::ADVERTISED_MAX
+                ));
+            }
+            Ok(())
         })?;
     }
     Ok(config)

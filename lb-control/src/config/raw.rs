@@ -53,6 +53,20 @@ pub(super) struct Ha {
     pub(super) addresses: Vec<Spanned<String>>,
     #[serde(default)]
     pub(super) track: Vec<Spanned<Track>>,
+    #[serde(default)]
+    pub(super) group: Vec<Group>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Group {
+    pub(super) name: Spanned<String>,
+    pub(super) vrid: Spanned<i64>,
+    pub(super) priority: Option<Spanned<i64>>,
+    #[serde(default)]
+    pub(super) addresses: Vec<Spanned<String>>,
+    #[serde(default)]
+    pub(super) services: Vec<Spanned<String>>,
 }
 
 #[derive(Deserialize)]

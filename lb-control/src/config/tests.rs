@@ -485,6 +485,94 @@ track = [
 ]
 "#;
 
+/// What the router of this number has.
+fn shared(config: &Config, number: usize) -> Vec<String> {
+    let router = &config.virtual_routers()[number];
+    let shared = config.shared_by(router);
+    shared.iter().map(ToString::to_string).collect()
+}
+
+const GROUPS: &str = r#"
+[[ha.group]]
+name = "six"
+vrid = 52
+priority = 7
+addresses = ["2001:db8::1/64 dev eth1", "fe80::1"]
+
+[[ha.group]]
+name = "post"
+vrid = 53
+services = ["mail"]
+"#;
+
+#[test]
+fn each_group_has_a_router_for_each_family_that_it_has_addresses_of() {
+    let ha = HA.replace("\"192.0.2.9\"]", "\"192.0.2.9\", \"2001:db8::9\"]");
+    let config = read(&(FULL.to_owned() + &ha + GROUPS)).unwrap();
+    let routers = config.virtual_routers();
+    let routers: Vec<String> = routers
+        .iter()
+        .map(|it| {
+            let group = it.group.as_ref().map_or("main", Name::as_str);
+            format!("{group} {} {} {}", it.family, it.vrid, it.priority)
+        })
+        .collect();
+    let expected = [
+        "main IPv4 51 200",
+        "main IPv6 51 200",
+        "six IPv6 52 7",
+        "post IPv4 53 200",
+    ];
+    assert_eq!(routers, expected);
+    let main = ["192.0.2.9/32 dev eth0", "10.0.2.1/24 dev eth1"];
+    // Both services of the file have one address: it belongs to the group of one of them.
+    assert_eq!(shared(&config, 0), main);
+    let main = [
+        "2001:db8::9/128 dev eth0",
+        "fe80::200:5eff:fe00:233/128 dev eth0",
+    ];
+    assert_eq!(shared(&config, 1), main);
+    let six = ["fe80::1/128 dev eth0", "2001:db8::1/64 dev eth1"];
+    assert_eq!(shared(&config, 2), six);
+    assert_eq!(shared(&config, 3), ["192.0.2.10/32 dev eth0"]);
+}
+
+#[test]
+fn what_is_wrong_with_groups_is_said_where_it_is() {
+    for (from, to, says) in [
+        ("52", "51", "vrid 51 is taken"),
+        ("53", "52", "vrid 52 is taken"),
+        ("\"post\"", "\"six\"", "there is a group six already"),
+        ("\"post\"", "\"p o\"", "is not a name"),
+        ("= 7", "= 255", "priority 255 is out of range"),
+        ("mail", "mial", "did you mean \"mail\"?"),
+        ("\"mail\"", "\"mail\", \"mail\"", "mail is named twice"),
+        (
+            "services = [\"mail\"]",
+            "services = []",
+            "has nothing to share",
+        ),
+        ("::1/64", "::1/129", "/129 is out of range: /1 to /128"),
+        ("fe80::1", "ff02::1", "not an address of a single host"),
+        ("fe80::1", "10.0.2.1/24 dev eth1", "named twice"),
+        ("services", "servizes", "did you mean \"services\"?"),
+    ] {
+        let before = FULL.to_owned() + HA;
+        let text = before.clone() + &GROUPS.replacen(from, to, 1);
+        let error = read(&text).expect_err(to).to_string();
+        assert!(error.contains(says), "{says:?} in {error}");
+        let line: usize = error.split(':').nth(1).unwrap().parse().unwrap();
+        assert!(line > before.matches('\n').count(), "line {line}: {error}");
+    }
+    let services = GROUPS.replace("vrid = 52", "vrid = 52\nservices = [\"www\"]");
+    let error = read(&(FULL.to_owned() + HA + &services)).expect_err("one address");
+    let error = error.to_string();
+    assert!(
+        error.contains("192.0.2.10 of service mail belongs to group six"),
+        "{error}"
+    );
+}
+
 #[test]
 fn reads_ha() {
     use crate::proto::vrrp::{ChecksumForm, Preempt};
@@ -510,8 +598,7 @@ fn reads_ha() {
     assert_eq!(heartbeats.links, links);
     let channel = ChannelConfig { port: 4_001, links };
     assert_eq!(ha.channel, Some(channel));
-    let owned = config.owned_addresses();
-    let owned: Vec<String> = owned.iter().map(ToString::to_string).collect();
+    let owned = shared(&config, 0);
     assert_eq!(
         owned,
         [
@@ -539,7 +626,7 @@ fn reads_ha() {
     assert_eq!(short.preempt, Preempt::After(Duration::ZERO));
     assert_eq!(short.checksum, ChecksumForm::Message);
     assert_eq!((short.heartbeats, short.channel), (None, None));
-    assert!(full().owned_addresses().is_empty());
+    assert!(full().virtual_routers().is_empty());
 }
 
 #[test]

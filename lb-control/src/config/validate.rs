@@ -7,10 +7,10 @@ use super::model::{Backend, BackendRef, Config, Ha, Name, Service};
 use super::text::format_vip;
 use std::collections::BTreeSet;
 use std::collections::btree_map::Entry;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 /// An advertisement counts its addresses in a byte (RFC 9568, section 5.2.5).
-const ADVERTISED_MAX: usize = 255;
+pub(super) const ADVERTISED_MAX: usize = 255;
 
 /// Why something does not fit.
 #[derive(Debug)]
@@ -56,7 +56,7 @@ pub(super) fn add_service(
         ));
     }
     if let Some(ha) = &config.ha {
-        if has(ha, *service.vip.ip()) {
+        if has(ha, (*service.vip.ip()).into()) {
             return Err(misfit(
                 About::Address,
                 format!(
@@ -153,7 +153,7 @@ pub(super) fn add_backend(
         ));
     }
     if let Some(ha) = &config.ha
-        && has(ha, *backend.address.ip())
+        && has(ha, (*backend.address.ip()).into())
     {
         return Err(misfit(
             About::Address,
@@ -202,8 +202,10 @@ pub(super) fn add_backend(
     }
 }
 
-fn has(ha: &Ha, address: Ipv4Addr) -> bool {
-    ha.addresses.iter().any(|each| each.address == address)
+fn has(ha: &Ha, address: IpAddr) -> bool {
+    let groups = ha.groups.iter().flat_map(|group| &group.addresses);
+    let mut all = ha.addresses.iter().chain(groups);
+    all.any(|each| each.address == address)
 }
 
 fn as_len(limit: u32) -> usize {

@@ -1,114 +1,81 @@
-//! Whether this host leads, and what the virtual router says of it.
+//! Whether this host leads, and for what.
 
+use super::duty::Duty;
+pub(super) use super::duty::Role;
 use super::peer::{Consequence, Peer};
 use super::tracking::{self, Lowering};
 use super::{Daemon, PATIENCE};
 use crate::api::types;
-use crate::config::{Admin, BackendRef, Ha, Name};
+use crate::config::{Admin, BackendRef, Config, Ha, Name, VirtualRouter};
 use crate::dataplane::{Dataplane, boot_ns};
-use crate::proto::vrrp::{LeadReason, Priority};
+use crate::proto::vrrp::Priority;
 use crate::shell::heartbeat;
 use crate::shell::tracking::Missing;
-use crate::shell::vrrp::{self, Event, Report, Router, Wanted};
+use crate::shell::vrrp::{self, Event, Router, Wanted};
 use std::collections::BTreeMap;
-use std::net::IpAddr;
-use std::time::{Duration, Instant};
-
-/// For how long a second leader is an alarm after it was last heard.
-const SECOND_LEADER_SHOWN: Duration = Duration::from_secs(10);
 
 /// For how long what still arrives is forwarded after lbd gave up leadership and ended, in
 /// nanoseconds.
 const FAREWELL_NS: u64 = 5_000_000_000;
 
-/// What this host is to the addresses.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Role {
-    /// Not known yet.
-    Starting,
-    /// It has them.
-    Leader,
-    /// It is ready to take them.
-    Standby,
-}
-
-impl Role {
-    const fn name(self) -> &'static str {
-        match self {
-            Self::Starting => "starting",
-            Self::Leader => "leader",
-            Self::Standby => "standby",
-        }
-    }
-}
-
-/// The virtual router of this host, and what it said last.
+/// The virtual routers of this host, and what they need to know.
 pub(super) struct Leading {
     ha: Ha,
-    /// Nobody is there to be told anything once it was released.
-    router: Option<Router>,
+    /// It decides what this host is.
+    main: Duty,
+    others: Vec<Duty>,
     /// Where heartbeats are sent.
     peer: Option<Peer>,
-    told: Option<Wanted>,
     missing: Missing,
     lowerings: Vec<Lowering>,
-    role: Role,
-    since: Instant,
-    reason: String,
-    report: Report,
-    second: Option<(IpAddr, Instant)>,
-    withheld: Option<String>,
-    faults: Vec<String>,
     /// Once there were tables fit for packets, it does not matter if a backend is down.
     ready: bool,
 }
 
 impl Leading {
-    pub(super) fn new(ha: Ha, router: Router, peer: Option<Peer>) -> Self {
-        Self {
+    /// With these routers, of which the first decides what this host is. `None`: there are none.
+    pub(super) fn new(
+        ha: Ha,
+        routers: Vec<(VirtualRouter, Router)>,
+        peer: Option<Peer>,
+    ) -> Option<Self> {
+        let routers = routers.into_iter();
+        Self::of(
             ha,
-            router: Some(router),
+            routers.map(|(is, router)| Duty::new(is, Some(router))),
             peer,
-            told: None,
-            missing: Missing::default(),
-            lowerings: Vec::new(),
-            role: Role::Starting,
-            since: Instant::now(),
-            reason: "lbd was started".to_owned(),
-            report: Report::default(),
-            second: None,
-            withheld: None,
-            faults: Vec::new(),
-            ready: false,
-        }
+        )
     }
 
-    /// For tests, which say what a router would.
+    /// For tests, which say what routers would.
     #[cfg(test)]
-    pub(super) fn without_router(ha: Ha) -> Self {
-        Self {
-            router: None,
-            peer: None,
-            told: None,
-            missing: Missing::default(),
-            lowerings: Vec::new(),
-            role: Role::Starting,
-            since: Instant::now(),
-            reason: String::new(),
-            report: Report::default(),
-            second: None,
-            withheld: None,
-            faults: Vec::new(),
-            ready: false,
-            ha,
-        }
+    pub(super) fn without_router(config: &Config) -> Option<Self> {
+        let routers = config.virtual_routers().into_iter();
+        Self::of(
+            config.ha.clone()?,
+            routers.map(|is| Duty::new(is, None)),
+            None,
+        )
     }
 
-    fn becomes(&mut self, role: Role, reason: String) {
-        self.role = role;
-        self.reason = reason;
-        self.since = Instant::now();
-        self.withheld = None;
+    fn of(ha: Ha, mut duties: impl Iterator<Item = Duty>, peer: Option<Peer>) -> Option<Self> {
+        Some(Self {
+            ha,
+            main: duties.next()?,
+            others: duties.collect(),
+            peer,
+            missing: Missing::default(),
+            lowerings: Vec::new(),
+            ready: false,
+        })
+    }
+
+    fn duties(&self) -> impl Iterator<Item = &Duty> {
+        std::iter::once(&self.main).chain(&self.others)
+    }
+
+    fn duties_mut(&mut self) -> impl Iterator<Item = &mut Duty> {
+        std::iter::once(&mut self.main).chain(&mut self.others)
     }
 
     /// What is wrong that is tracked.
@@ -117,7 +84,7 @@ impl Leading {
             return;
         }
         self.lowerings = lowerings;
-        let (configured, priority) = (self.ha.priority, self.priority());
+        let (configured, priority) = (self.main.is.priority, self.priority(&self.main));
         let why = self.lowered_by().join(", ");
         if why.is_empty() {
             tracing::info!(%priority, "nothing lowers the priority any more");
@@ -126,9 +93,9 @@ impl Leading {
         }
     }
 
-    /// What is left of the configured priority.
-    fn priority(&self) -> Priority {
-        tracking::effective(self.ha.priority, &self.lowerings)
+    /// What is left of a router's configured priority.
+    fn priority(&self, duty: &Duty) -> Priority {
+        tracking::effective(duty.is.priority, &self.lowerings)
     }
 
     fn lowered_by(&self) -> Vec<String> {
@@ -136,79 +103,15 @@ impl Leading {
         lowerings.map(ToString::to_string).collect()
     }
 
-    /// Takes what the router says; nothing, if it ended without being told to.
-    fn on_event(&mut self, event: Option<Event>) {
-        match event {
-            Some(Event::StandsBy) => {
-                tracing::info!("stands by: another may lead");
-                self.becomes(Role::Standby, "lbd was started".to_owned());
-            }
-            Some(Event::Leads(reason)) => {
-                match reason {
-                    LeadReason::ActiveDown | LeadReason::PeerLost => {
-                        tracing::warn!(%reason, "leads")
-                    }
-                    _ => tracing::info!(%reason, "leads"),
-                }
-                self.becomes(Role::Leader, reason.to_string());
-            }
-            Some(Event::Yields(reason)) => {
-                tracing::warn!(%reason, "yields");
-                self.becomes(Role::Standby, reason.to_string());
-            }
-            Some(Event::SecondActive(peer)) => {
-                let until = |(_, seen): (_, Instant)| seen + SECOND_LEADER_SHOWN;
-                if self
-                    .second
-                    .is_none_or(|known| until(known) < Instant::now())
-                {
-                    tracing::warn!(%peer, "a second one led, and was told to yield");
-                }
-                self.second = Some((peer, Instant::now()));
-            }
-            Some(Event::Withheld(hold)) => {
-                tracing::error!(hold, "nobody leads, and this host may not");
-                self.withheld = Some(hold);
-            }
-            Some(Event::Faults(faults)) => {
-                for fault in faults.iter().filter(|it| !self.faults.contains(it)) {
-                    tracing::error!("{fault}");
-                }
-                for fault in self.faults.iter().filter(|it| !faults.contains(it)) {
-                    tracing::info!("no longer: {fault}");
-                }
-                self.faults = faults;
-            }
-            Some(Event::Notice(notice)) => tracing::warn!("{notice}"),
-            Some(Event::Report(report)) => {
-                if report.leader.is_some() {
-                    self.withheld = None;
-                }
-                if let Some(found) = report.disagreement
-                    && self.report.disagreement != Some(found)
-                {
-                    tracing::warn!("{}", disagreement(found));
-                }
-                self.report = report;
-            }
-            None => {
-                self.router = None;
-                let fault = "the virtual router ended: start lbd again".to_owned();
-                tracing::error!("{fault}");
-                self.faults = vec![fault];
-            }
-        }
-    }
-
     pub(super) const fn leads(&self) -> bool {
-        matches!(self.role, Role::Leader)
+        matches!(self.main.role, Role::Leader)
     }
 
-    /// The leader has made way.
+    /// The leader has made way, in the main group.
     pub(super) fn take_over(&self) {
-        if let Some(router) = &self.router {
-            router.take_over();
-        }
+        let main = self.duties().filter(|duty| duty.is.group.is_none());
+        let routers = main.filter_map(|duty| duty.router.as_ref());
+        routers.for_each(Router::take_over);
     }
 
     /// Whether heartbeats of the other host arrive.
@@ -217,24 +120,15 @@ impl Leading {
     }
 
     pub(super) fn alarms(&self) -> Vec<String> {
-        let mut alarms = self.faults.clone();
-        if let Some((peer, seen)) = self.second
-            && seen.elapsed() < SECOND_LEADER_SHOWN
-        {
-            alarms.push(format!(
-                "{peer} led, too, and was told to yield: did the two not hear each other?"
-            ));
-        }
-        if let Some(hold) = &self.withheld {
-            alarms.push(format!("nobody leads, and this host may not: {hold}"));
-        }
-        alarms.extend(self.report.disagreement.map(disagreement));
+        let mut alarms: Vec<String> = self.duties().flat_map(Duty::alarms).collect();
         alarms.extend(self.peer.iter().flat_map(Peer::alarms));
         alarms
     }
 
-    pub(super) fn status(&self, addresses: impl IntoIterator<Item = String>) -> types::Ha {
-        let counters = &self.report.counters;
+    /// For people, where the routers share what `running` says.
+    pub(super) fn status(&self, running: &Config) -> types::Ha {
+        let main = &self.main;
+        let counters = &main.report.counters;
         let own = [
             ("adverts_sent", counters.sent),
             ("releases_sent", counters.releases_sent),
@@ -253,47 +147,64 @@ impl Leading {
         let refused = counters.refused.iter();
         counted.extend(refused.map(|(name, count)| (format!("refused_{name}"), *count)));
         types::Ha {
-            role: self.role.name().to_owned(),
-            since_s: self.since.elapsed().as_secs(),
-            reason: self.reason.clone(),
+            role: main.role.name().to_owned(),
+            since_s: main.since.elapsed().as_secs(),
+            reason: main.reason.clone(),
             interface: Some(self.ha.interface.clone()),
-            vrid: Some(self.ha.vrid.get()),
-            priority: Some(self.ha.priority.get()),
-            effective_priority: Some(self.priority().get()),
+            vrid: Some(main.is.vrid.get()),
+            priority: Some(main.is.priority.get()),
+            effective_priority: Some(self.priority(main).get()),
             lowered_by: self.lowered_by(),
             interval_ms: Some(u64::from(self.ha.interval.centiseconds()) * 10),
-            address: self.report.address.map(|address| address.to_string()),
-            addresses: addresses.into_iter().collect(),
-            leader: self.report.leader.map(|leader| types::HaLeader {
-                address: leader.address.to_string(),
-                priority: leader.priority.get(),
-                interval_ms: u64::from(leader.interval.centiseconds()) * 10,
-            }),
+            address: main.report.address.map(|address| address.to_string()),
+            addresses: addresses(running, main),
+            leader: leader(main),
+            groups: self
+                .others
+                .iter()
+                .map(|it| self.group(running, it))
+                .collect(),
             peer: self.peer.as_ref().map(Peer::status),
             pair: None,
             stands_behind: None,
             counters: counted,
         }
     }
+
+    fn group(&self, running: &Config, duty: &Duty) -> types::HaGroup {
+        types::HaGroup {
+            name: duty.is.group.as_ref().map(ToString::to_string),
+            family: duty.is.family.to_string(),
+            role: duty.role.name().to_owned(),
+            since_s: duty.since.elapsed().as_secs(),
+            reason: duty.reason.clone(),
+            vrid: duty.is.vrid.get(),
+            priority: duty.is.priority.get(),
+            effective_priority: self.priority(duty).get(),
+            address: duty.report.address.map(|address| address.to_string()),
+            addresses: addresses(running, duty),
+            leader: leader(duty),
+        }
+    }
 }
 
-fn disagreement(found: crate::proto::vrrp::Disagreement) -> String {
-    let what = match (found.addresses, found.interval) {
-        (true, true) => "other addresses and another interval",
-        (true, false) => "other addresses",
-        _ => "another interval",
-    };
-    format!(
-        "{} was told {what} than this host: give both the same services and [ha]",
-        found.peer
-    )
+fn addresses(running: &Config, duty: &Duty) -> Vec<String> {
+    let shared = running.shared_by(&duty.is);
+    shared.iter().map(ToString::to_string).collect()
+}
+
+fn leader(duty: &Duty) -> Option<types::HaLeader> {
+    duty.report.leader.map(|leader| types::HaLeader {
+        address: leader.address.to_string(),
+        priority: leader.priority.get(),
+        interval_ms: u64::from(leader.interval.centiseconds()) * 10,
+    })
 }
 
 impl<D: Dataplane> Daemon<D> {
-    /// Tells the virtual router what to share, and whether it may lead.
+    /// Tells the virtual routers what to share, and whether they may lead.
     pub(super) fn tell_router(&mut self) {
         let ready = self.has_tables() || self.started.elapsed() > PATIENCE;
-        let addresses = self.running.owned_addresses();
         let lowerings = self.lowerings();
         let Some(leading) = &mut self.leading else {
             return;
@@ -302,34 +213,34 @@ impl<D: Dataplane> Daemon<D> {
         leading.ready |= ready;
         let gives_up = leading.peer.as_ref().is_some_and(Peer::gives_up);
         let pairing = self.pairing.as_ref();
-        let synchronised = match (pairing, &leading.withheld) {
-            // Nobody leads: one that lags behind is better than none.
-            (None, _) | (_, Some(_)) => Ok(()),
-            (Some(_), None) if leading.leads() => Ok(()),
-            (Some(pairing), None) => pairing.may_lead(leading.peer_lives()),
+        let synchronised = |duty: &Duty| match pairing {
+            // Where nobody leads, one that lags behind is better than none.
+            Some(pairing) if duty.withheld.is_none() && duty.role != Role::Leader => {
+                pairing.may_lead(leading.peer_lives())
+            }
+            Some(_) | None => Ok(()),
         };
-        let wanted = Wanted {
-            addresses,
-            priority: match self.switching.stands_behind {
-                Some(behind) => leading.priority().min(behind),
-                None => leading.priority(),
+        let behind = self.switching.stands_behind;
+        let wanted = |duty: &Duty| Wanted {
+            addresses: self.running.shared_by(&duty.is),
+            priority: match behind.filter(|_| duty.is.group.is_none()) {
+                Some(behind) => leading.priority(duty).min(behind),
+                None => leading.priority(duty),
             },
             eligible: if gives_up {
                 Err(vrrp::LAPSED.to_owned())
             } else if let Some(unfit) = &self.host.unfit {
                 Err(unfit.clone())
             } else if leading.ready {
-                synchronised
+                synchronised(duty)
             } else {
                 Err("its backends are not checked yet".to_owned())
             },
             may_resume: !gives_up && leading.peer.as_ref().is_none_or(Peer::may_resume),
         };
-        if leading.told.as_ref() != Some(&wanted) {
-            if let Some(router) = &leading.router {
-                router.follow(wanted.clone());
-            }
-            leading.told = Some(wanted);
+        let wanted: Vec<Wanted> = leading.duties().map(wanted).collect();
+        for (duty, wanted) in leading.duties_mut().zip(wanted) {
+            duty.follow(wanted);
         }
     }
 
@@ -362,10 +273,12 @@ impl<D: Dataplane> Daemon<D> {
             })
     }
 
-    pub(super) fn on_leading(&mut self, event: Option<Event>) {
+    /// Takes what the router of this number says.
+    pub(super) fn on_leading(&mut self, number: usize, event: Event) {
         let before = self.role();
-        if let Some(leading) = &mut self.leading {
-            leading.on_event(event);
+        let leading = self.leading.as_mut();
+        if let Some(duty) = leading.and_then(|it| it.duties_mut().nth(number)) {
+            duty.on_event(event);
         }
         self.settle();
         if self.role() != before {
@@ -381,12 +294,14 @@ impl<D: Dataplane> Daemon<D> {
     }
 
     pub(super) fn role(&self) -> Role {
-        self.leading.as_ref().map_or(Role::Leader, |it| it.role)
+        self.leading
+            .as_ref()
+            .map_or(Role::Leader, |it| it.main.role)
     }
 
     /// Whether this host would lead if the other did not, and with which priority.
     pub(super) fn readiness(&self) -> (bool, u8) {
-        let told = self.leading.as_ref().and_then(|it| it.told.as_ref());
+        let told = self.leading.as_ref().and_then(|it| it.main.told.as_ref());
         told.map_or((false, 0), |told| {
             (told.eligible.is_ok(), told.priority.get())
         })
@@ -399,7 +314,7 @@ impl<D: Dataplane> Daemon<D> {
     /// Whether another host advertises that it leads.
     pub(super) fn hears_leader(&self) -> bool {
         let leading = self.leading.as_ref();
-        leading.is_some_and(|it| it.report.leader.is_some())
+        leading.is_some_and(|it| it.main.report.leader.is_some())
     }
 
     pub(super) fn on_heartbeat(&mut self, event: heartbeat::Event) {
@@ -409,9 +324,12 @@ impl<D: Dataplane> Daemon<D> {
         let Some(peer) = &mut leading.peer else {
             return;
         };
-        match (peer.on_event(event), &leading.router) {
-            (Consequence::AnnounceAgain, Some(router)) => router.announce_again(),
-            (Consequence::None, _) | (_, None) => {}
+        match peer.on_event(event) {
+            Consequence::AnnounceAgain => {
+                let routers = leading.duties().filter_map(|duty| duty.router.as_ref());
+                routers.for_each(Router::announce_again);
+            }
+            Consequence::None => {}
         }
         self.settle();
     }
@@ -419,7 +337,7 @@ impl<D: Dataplane> Daemon<D> {
     /// After a lapse, leadership is given up, and only then claimed again.
     fn settle(&mut self) {
         if let Some(leading) = &mut self.leading
-            && leading.role != Role::Leader
+            && leading.duties().all(|duty| duty.role != Role::Leader)
             && let Some(peer) = &mut leading.peer
         {
             peer.gave_up();
@@ -435,20 +353,20 @@ impl<D: Dataplane> Daemon<D> {
         };
         if let Some(peer) = &leading.peer {
             // One that is starting may have led, and then goes on.
-            let may_act = match leading.role {
+            let mut running = leading.duties().filter(|duty| duty.router.is_some());
+            let may_act = running.any(|duty| match duty.role {
                 Role::Leader | Role::Starting => true,
                 Role::Standby => leading.ready,
-            };
-            peer.refresh(may_act && leading.router.is_some());
+            });
+            peer.refresh(may_act);
         }
     }
 
     /// Gives up leadership, so that the other one need not wait to take over.
     pub fn release(&mut self) {
-        let leading = self.leading.as_mut();
-        if let Some(router) = leading.and_then(|leading| leading.router.take()) {
-            router.release();
-        }
+        let duties = self.leading.iter_mut().flat_map(Leading::duties_mut);
+        let routers: Vec<Router> = duties.filter_map(|duty| duty.router.take()).collect();
+        routers.into_iter().for_each(Router::release);
         // The addresses are gone, and so may the lease be. What still arrives, because somebody has
         // not heard yet who has them now, is forwarded for a while: the tables are the same.
         if let Some(leading) = &mut self.leading
@@ -473,7 +391,7 @@ impl<D: Dataplane> Daemon<D> {
             Err(error) => {
                 tracing::error!(error = super::chain(&error), "no heartbeats");
                 let fault = "there are no heartbeats: start lbd again".to_owned();
-                leading.faults.push(fault);
+                leading.main.faults.push(fault);
             }
         }
         self.pulse();

@@ -2,6 +2,7 @@
 //! follow.
 
 mod changing;
+mod duty;
 mod leading;
 mod pairing;
 mod peer;
@@ -18,7 +19,7 @@ pub use pairing::Wire;
 pub use peer::{Peer, StartHeartbeats};
 pub use request::{Handle, Request};
 
-use crate::config::{Admin, BackendRef, Config, Name, Overlay, Refusal};
+use crate::config::{Admin, BackendRef, Config, Name, Overlay, Refusal, VirtualRouter};
 use crate::dataplane::{Attachment, Dataplane, Tables};
 use crate::desired::{self, World, maglev, mirror, sweep};
 use crate::proto::health::Panic;
@@ -59,8 +60,8 @@ pub struct Inputs {
     pub health: mpsc::Receiver<HealthEvent>,
     /// Next hops of backends.
     pub next_hops: mpsc::Receiver<NextHopEvent>,
-    /// What the virtual router does.
-    pub leading: mpsc::UnboundedReceiver<vrrp::Event>,
+    /// What the virtual routers do, with their numbers among [`Watchers::routers`].
+    pub leading: mpsc::UnboundedReceiver<(usize, vrrp::Event)>,
     /// Whether the other host lives.
     pub heartbeats: mpsc::UnboundedReceiver<heartbeat::Event>,
     /// What is tracked and not there.
@@ -104,8 +105,9 @@ pub struct Watchers {
     pub checker: Checker,
     /// Resolves next hops.
     pub resolver: Resolver,
-    /// Decides with another host which of the two has the addresses: if `[ha]` is configured.
-    pub router: Option<Router>,
+    /// They decide with another host which of the two has the addresses: those of
+    /// [`Config::virtual_routers`], in that order.
+    pub routers: Vec<(VirtualRouter, Router)>,
     /// The other host, if heartbeats go there.
     pub peer: Option<Peer>,
     /// Starts heartbeats anew.
@@ -184,13 +186,14 @@ impl<D: Dataplane> Daemon<D> {
         let Watchers {
             checker,
             resolver,
-            router,
+            routers,
             peer,
             heartbeats,
             pair,
             host: look,
         } = watchers;
-        let leading = base.ha.clone().zip(router);
+        let ha = base.ha.clone();
+        let leading = ha.and_then(|ha| Leading::new(ha, routers, peer));
         let host_id = pair
             .as_ref()
             .map_or_else(String::new, |(host, _)| host.clone());
@@ -221,7 +224,7 @@ impl<D: Dataplane> Daemon<D> {
             checker,
             resolver,
             look,
-            leading: leading.map(|(ha, router)| Leading::new(ha, router, peer)),
+            leading,
             heartbeats,
             pairing,
             switching: Switching::default(),
@@ -338,7 +341,6 @@ impl<D: Dataplane> Daemon<D> {
         looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut pulses = tokio::time::interval(PULSE_PERIOD);
         pulses.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let mut leads = self.leading.is_some();
         let mut stopping = false;
         tokio::pin!(stop);
         while !(stopping && self.switching.is_idle()) {
@@ -352,10 +354,7 @@ impl<D: Dataplane> Daemon<D> {
                 Some(request) = inputs.requests.recv() => self.answer(request),
                 Some(event) = inputs.health.recv() => self.on_health(event),
                 Some(event) = inputs.next_hops.recv() => self.on_next_hop(event),
-                event = inputs.leading.recv(), if leads => {
-                    leads = event.is_some();
-                    self.on_leading(event);
-                }
+                Some((number, event)) = inputs.leading.recv() => self.on_leading(number, event),
                 Some(event) = inputs.heartbeats.recv() => self.on_heartbeat(event),
                 Some(missing) = inputs.missing.recv() => self.on_missing(missing),
                 Some(event) = inputs.channel.recv() => self.on_channel(event),

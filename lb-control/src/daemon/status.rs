@@ -79,13 +79,11 @@ impl<D: Dataplane> Daemon<D> {
     }
 
     fn ha(&self) -> types::Ha {
-        let addresses = self.running.owned_addresses();
-        let addresses = addresses.iter().map(ToString::to_string);
         match &self.leading {
             Some(leading) => types::Ha {
                 pair: self.pairing.as_ref().map(Pairing::status),
                 stands_behind: self.switching.stands_behind.map(Priority::get),
-                ..leading.status(addresses)
+                ..leading.status(&self.running)
             },
             None => types::Ha {
                 role: "alone".to_owned(),

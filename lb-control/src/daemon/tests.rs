@@ -41,7 +41,7 @@ fn watchers() -> Watchers {
     Watchers {
         checker: Checker::spawn(mpsc::channel(1).0),
         resolver: Resolver::spawn(mpsc::channel(1).0),
-        router: None,
+        routers: Vec::new(),
         peer: None,
         heartbeats: Box::new(|_| Ok(None)),
         pair: None,

@@ -15,18 +15,56 @@ mod teller;
 
 pub use teller::Teller;
 
-use crate::config::{Ha, OwnedAddress};
-use crate::proto::vrrp::{Counters, Disagreement, LeadReason, Leader, Priority, YieldReason};
+use crate::config::{Config, OwnedAddress, VirtualRouter};
+use crate::proto::vrrp::{
+    ChecksumForm, Counters, Disagreement, Family, Interval, LeadReason, Leader, Preempt, Priority,
+    Vrid, YieldReason,
+};
 use anyhow::Context as _;
 use driver::Driver;
 use std::collections::BTreeSet;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::mpsc as commands;
 use std::thread::{self, JoinHandle};
 use tokio::sync::mpsc;
 
 #[cfg(doc)]
 use crate::proto::vrrp::Machine;
+
+/// What a router is, as long as it runs.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    interface: String,
+    family: Family,
+    vrid: Vrid,
+    interval: Interval,
+    preempt: Preempt,
+    /// To whom alone it advertises. Over IPv6, always to the group.
+    peer: Option<Ipv4Addr>,
+    checksum: ChecksumForm,
+    /// What this host's routers share: none of it is an address to advertise from.
+    shared: BTreeSet<IpAddr>,
+}
+
+impl Settings {
+    /// Those of a router of this configuration. `None`: there is no `[ha]`.
+    #[must_use]
+    pub fn of(router: &VirtualRouter, config: &Config) -> Option<Self> {
+        let ha = config.ha.as_ref()?;
+        let all = config.virtual_routers();
+        let shared = all.iter().flat_map(|each| config.shared_by(each));
+        Some(Self {
+            interface: ha.interface.clone(),
+            family: router.family,
+            vrid: router.vrid,
+            interval: ha.interval,
+            preempt: ha.preempt,
+            peer: ha.peer.filter(|_| router.family == Family::V4),
+            checksum: ha.checksum,
+            shared: shared.map(|each| each.address).collect(),
+        })
+    }
+}
 
 /// What the daemon wants of the router.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,6 +98,34 @@ pub enum Event {
     Notice(String),
     /// How things are: after each change, and every now and then.
     Report(Report),
+    /// It runs no longer, and nobody told it to end.
+    Ended,
+}
+
+/// Where a router's events go, with its number among those of this host.
+#[derive(Debug)]
+pub struct Events {
+    number: usize,
+    sender: mpsc::UnboundedSender<(usize, Event)>,
+}
+
+impl Events {
+    /// Those of the router of this number.
+    #[must_use]
+    pub const fn of(number: usize, sender: mpsc::UnboundedSender<(usize, Event)>) -> Self {
+        Self { number, sender }
+    }
+
+    fn tell(&self, event: Event) {
+        // A daemon that is gone is noticed by the channel of commands.
+        let _ = self.sender.send((self.number, event));
+    }
+}
+
+impl Drop for Events {
+    fn drop(&mut self) {
+        self.tell(Event::Ended);
+    }
 }
 
 /// What a router knows.
@@ -102,13 +168,9 @@ impl Router {
     /// # Errors
     ///
     /// If there is no thread or no descriptor left for it.
-    pub fn spawn(
-        ha: Ha,
-        teller: Teller,
-        events: mpsc::UnboundedSender<Event>,
-    ) -> anyhow::Result<Self> {
+    pub fn spawn(settings: Settings, teller: Teller, events: Events) -> anyhow::Result<Self> {
         let (sender, commands) = commands::channel();
-        let driver = Driver::new(ha, teller.clone(), commands, events)?;
+        let driver = Driver::new(settings, teller.clone(), commands, events)?;
         let thread = thread::Builder::new()
             .name("vrrp".to_owned())
             .spawn(move || driver.run())

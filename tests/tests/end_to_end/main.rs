@@ -68,6 +68,11 @@ scenarios! {
         metrics_and_events_tell_what_happens
         metrics_tell_who_leads
         systemd_is_told;
+    groups:
+        each_of_two_leads_one_group
+        addresses_of_ipv6_are_taken_over
+        keepalived_follows_lbd_over_ipv6
+        lbd_follows_keepalived_over_ipv6;
     bad_input:
         broken_packets_disturb_nobody
         bad_clients_of_the_api_harm_nobody;

@@ -7,7 +7,7 @@ use crate::config::model::{
 use crate::proto::heartbeat::{Timing, packet};
 use crate::proto::vrrp::{ChecksumForm, Interval, Preempt, Priority, Vrid};
 use std::collections::BTreeSet;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::ops::RangeInclusive;
 use std::time::Duration;
 use toml::Spanned;
@@ -32,27 +32,14 @@ const PREEMPT_DELAY: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_
 /// Reads `[ha]`, where the program is attached to `interfaces`.
 pub(super) fn read(raw: &raw::Ha, interfaces: &[String]) -> Result<Ha, Fault> {
     let interface = judge(&raw.interface, |name| known(name, interfaces))?;
-    let mut addresses = BTreeSet::new();
-    for raw in &raw.addresses {
-        let address = judge(raw, |text| {
-            let address = owned_address(text, &interface, interfaces)?;
-            if addresses.contains(&address) {
-                return Err(format!("{address} is named twice: once is enough"));
-            }
-            Ok(address)
-        })?;
-        addresses.insert(address);
-    }
+    let addresses = addresses(&raw.addresses, &interface, interfaces, BTreeSet::new())?;
     let peer = raw.peer.as_ref();
     let peer = peer.map(|peer| judge(peer, |text| host(text, "peer")));
     let peer = peer.transpose()?;
     let links = links(raw, peer)?;
     Ok(Ha {
         interface,
-        vrid: judge(&raw.vrid, |number| {
-            let number = values::within("vrid", *number, &VRID)?;
-            Vrid::new(number).ok_or_else(|| "vrid must not be 0".to_owned())
-        })?,
+        vrid: judge(&raw.vrid, |number| vrid(*number))?,
         priority: judge_or(
             raw.priority.as_ref(),
             priority(PRIORITY_DEFAULT)?,
@@ -71,7 +58,34 @@ pub(super) fn read(raw: &raw::Ha, interfaces: &[String]) -> Result<Ha, Fault> {
         addresses,
         // Of services, too, which are not read yet.
         track: Vec::new(),
+        groups: Vec::new(),
     })
+}
+
+/// Reads addresses that whoever leads has, where these are taken.
+pub(super) fn addresses(
+    raw: &[Spanned<String>],
+    interface: &str,
+    interfaces: &[String],
+    mut taken: BTreeSet<OwnedAddress>,
+) -> Result<BTreeSet<OwnedAddress>, Fault> {
+    let mut addresses = BTreeSet::new();
+    for raw in raw {
+        let address = judge(raw, |text| {
+            let address = owned_address(text, interface, interfaces)?;
+            if !taken.insert(address.clone()) {
+                return Err(format!("{address} is named twice: once is enough"));
+            }
+            Ok(address)
+        })?;
+        addresses.insert(address);
+    }
+    Ok(addresses)
+}
+
+pub(super) fn vrid(number: i64) -> Result<Vrid, String> {
+    let number = values::within("vrid", number, &VRID)?;
+    Vrid::new(number).ok_or_else(|| "vrid must not be 0".to_owned())
 }
 
 impl From<String> for Fault {
@@ -94,7 +108,7 @@ fn known(name: &str, interfaces: &[String]) -> Result<String, String> {
     ))
 }
 
-fn priority(number: i64) -> Result<Priority, String> {
+pub(super) fn priority(number: i64) -> Result<Priority, String> {
     let number = values::within("priority", number, &PRIORITY)?;
     Priority::new(number).ok_or_else(|| "priority must not be 0".to_owned())
 }
@@ -257,14 +271,31 @@ fn owned_address(text: &str, default: &str, interfaces: &[String]) -> Result<Own
         [address, "dev", interface] => (*address, *interface),
         _ => return Err(wrong()),
     };
-    let (address, prefix) = address.split_once('/').unwrap_or((address, "32"));
-    let prefix: u8 = prefix.parse().map_err(|_| wrong())?;
-    if !(1..=32).contains(&prefix) {
-        return Err(format!("addresses: /{prefix} is out of range: /1 to /32"));
+    let (address, prefix) = match address.split_once('/') {
+        Some((address, prefix)) => (address, Some(prefix)),
+        None => (address, None),
+    };
+    let (address, longest) = match address.parse() {
+        Ok(IpAddr::V6(v6)) if v6.is_unspecified() || v6.is_loopback() || v6.is_multicast() => {
+            return Err(format!(
+                "addresses: {v6} is not an address of a single host"
+            ));
+        }
+        Ok(IpAddr::V6(v6)) => (IpAddr::V6(v6), 128),
+        _ => (IpAddr::V4(host(address, "addresses")?), 32),
+    };
+    let prefix: u8 = match prefix {
+        Some(prefix) => prefix.parse().map_err(|_| wrong())?,
+        None => longest,
+    };
+    if !(1..=longest).contains(&prefix) {
+        return Err(format!(
+            "addresses: /{prefix} is out of range: /1 to /{longest}"
+        ));
     }
     Ok(OwnedAddress {
         interface: known(interface, interfaces)?,
-        address: host(address, "addresses")?,
+        address,
         prefix,
     })
 }

@@ -1,5 +1,6 @@
 //! Reads the list `track` of `[ha]`.
 
+use super::group::known;
 use super::{Fault, interface_name, judge, raw, values};
 use crate::config::model::{Name, Network, Service, Track, Tracked};
 use std::collections::BTreeMap;
@@ -47,7 +48,8 @@ fn tracked(
             judge(name, |name| interface_name(name)).map(Tracked::Interface)
         }
         (None, Some(route), None) => judge(route, |text| network(text)).map(Tracked::Route),
-        (None, None, Some(name)) => judge(name, |name| known(name, services)).map(Tracked::Service),
+        (None, None, Some(name)) => judge(name, |name| known(name, services))
+            .map(|(name, _)| Tracked::Service(name.clone())),
         _ => judge(raw, |_| {
             Err(
                 "track: an entry is about one thing, as { interface = \"eth1\", weight = 120 }, or \
@@ -56,17 +58,6 @@ fn tracked(
             )
         }),
     }
-}
-
-fn known(text: &str, services: &BTreeMap<Name, Service>) -> Result<Name, String> {
-    let mut names = services.keys();
-    names
-        .find(|name| name.as_str() == text)
-        .cloned()
-        .ok_or_else(|| {
-            let suggestion = values::did_you_mean(text, services.keys().map(Name::as_str));
-            format!("track: there is no service {text:?} in this file{suggestion}")
-        })
 }
 
 /// Reads `198.51.100.0/24`.

@@ -52,7 +52,7 @@ impl Host {
             ..watchers()
         };
         let mut daemon = Daemon::start(config, memory, watchers, SECRET).unwrap();
-        daemon.leading = Some(Leading::without_router(daemon.base.ha.clone().unwrap()));
+        daemon.leading = Some(Leading::without_router(&daemon.base).unwrap());
         Self {
             daemon,
             sends,
@@ -61,10 +61,13 @@ impl Host {
     }
 
     fn lead(&mut self, leads: bool) {
-        self.daemon.on_leading(Some(match leads {
-            true => vrrp::Event::Leads(LeadReason::ActiveDown),
-            false => vrrp::Event::StandsBy,
-        }));
+        self.daemon.on_leading(
+            0,
+            match leads {
+                true => vrrp::Event::Leads(LeadReason::ActiveDown),
+                false => vrrp::Event::StandsBy,
+            },
+        );
     }
 
     fn up(&mut self) {
@@ -357,7 +360,7 @@ async fn a_standby_that_has_not_everything_may_not_lead() {
     assert!(!pair.other.daemon.readiness().0);
     // But where nobody leads, it does.
     let withheld = vrrp::Event::Withheld("it is not synchronised".to_owned());
-    pair.other.daemon.on_leading(Some(withheld));
+    pair.other.daemon.on_leading(0, withheld);
     assert!(pair.other.daemon.readiness().0);
 }
 

@@ -55,6 +55,14 @@ pub const fn virtual_mac_v6(vrid: Vrid) -> Mac {
     [0x00, 0x00, 0x5e, 0x00, 0x02, vrid.get()]
 }
 
+/// The link-local address that a virtual router of IPv6 has if it was given none: that of its
+/// Ethernet address (RFC 4291, appendix A).
+#[must_use]
+pub const fn virtual_link_local(vrid: Vrid) -> Ipv6Addr {
+    let low = 0x0200 | vrid.get() as u16;
+    Ipv6Addr::new(0xfe80, 0, 0, 0, 0x0200, 0x5eff, 0xfe00, low)
+}
+
 /// A gratuitous ARP frame (RFC 5227, section 3; RFC 9568, section 6.4.1): a request for `address`
 /// from `address`, which makes every neighbour replace what it knew.
 #[must_use]

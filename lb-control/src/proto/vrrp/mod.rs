@@ -32,4 +32,4 @@ pub use machine::{Disagreement, Machine, State};
 pub use packet::{Advert, ChecksumForm, Ends, MixedFamilies};
 pub use params::{Params, Preempt};
 pub use refusal::Refusal;
-pub use values::{Claim, Interval, Priority, Vrid};
+pub use values::{Claim, Family, Interval, Priority, Vrid};

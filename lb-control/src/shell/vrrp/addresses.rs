@@ -6,7 +6,9 @@ use rtnetlink::packet_core::{
     NLM_F_ACK, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage,
     NetlinkPayload,
 };
-use rtnetlink::packet_route::address::{AddressAttribute, AddressMessage, AddressProtocol};
+use rtnetlink::packet_route::address::{
+    AddressAttribute, AddressFlags, AddressMessage, AddressProtocol,
+};
 use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
 use rtnetlink::sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 use std::io;
@@ -32,8 +34,13 @@ impl Addresses {
     /// Gives an address to an interface. Says whether it did not have it.
     pub(super) fn add(&self, ifindex: u32, owned: &OwnedAddress) -> io::Result<bool> {
         let mut message = message(ifindex, owned);
-        let address = AddressAttribute::Address(IpAddr::V4(owned.address));
+        let address = AddressAttribute::Address(owned.address);
         message.attributes.push(address);
+        if owned.address.is_ipv6() {
+            // The other host may have it for a moment longer, and nobody else has.
+            let usable_at_once = AddressAttribute::Flags(AddressFlags::Nodad);
+            message.attributes.push(usable_at_once);
+        }
         message.attributes.push(AddressAttribute::Protocol(MADE_BY));
         let flags = NLM_F_REQUEST | NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL;
         match self.ask(RouteNetlinkMessage::NewAddress(message), flags) {
@@ -44,8 +51,8 @@ impl Addresses {
 
     /// Takes an address from an interface. Says whether it had it.
     pub(super) fn remove(&self, ifindex: u32, owned: &OwnedAddress) -> io::Result<bool> {
-        // Without more than this in it, the kernel does not mind the length of the prefix, which
-        // is another one where somebody else gave it.
+        // Without more than this in it, the kernel does not mind the length of the prefix of an
+        // IPv4 address, which is another one where somebody else gave it.
         let message = RouteNetlinkMessage::DelAddress(message(ifindex, owned));
         match self.ask(message, NLM_F_REQUEST | NLM_F_ACK) {
             Err(error) if is(&error, Errno::EADDRNOTAVAIL) => Ok(false),
@@ -78,9 +85,12 @@ fn is(error: &io::Error, errno: Errno) -> bool {
 
 fn message(ifindex: u32, owned: &OwnedAddress) -> AddressMessage {
     let mut message = AddressMessage::default();
-    message.header.family = AddressFamily::Inet;
+    message.header.family = match owned.address {
+        IpAddr::V4(_) => AddressFamily::Inet,
+        IpAddr::V6(_) => AddressFamily::Inet6,
+    };
     message.header.prefix_len = owned.prefix;
     message.header.index = ifindex;
-    message.attributes = vec![AddressAttribute::Local(IpAddr::V4(owned.address))];
+    message.attributes = vec![AddressAttribute::Local(owned.address)];
     message
 }

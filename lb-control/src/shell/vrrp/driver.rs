@@ -6,20 +6,19 @@ use super::link::Links;
 use super::monitor;
 use super::socket::AdvertSocket;
 use super::teller::Teller;
-use super::{Command, Event, LAPSED, Report, Wanted, commands, realtime};
-use crate::config::{Ha, OwnedAddress};
+use super::{Command, Event, Events, LAPSED, Report, Settings, Wanted, commands, realtime};
+use crate::config::OwnedAddress;
 use crate::proto::vrrp::{
-    self, Claim, Effect, Machine, Params, Repeats, State, YieldReason, announce,
+    self, Claim, Effect, Family, Machine, Params, Repeats, State, YieldReason, announce,
 };
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, ppoll};
 use nix::sys::time::TimeSpec;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::AsFd as _;
 use std::time::{Duration, Instant};
-use tokio::sync::mpsc;
 
 /// How often the daemon is told how things are, if nothing changes.
 const REPORT_PERIOD: Duration = Duration::from_secs(1);
@@ -29,10 +28,10 @@ const REPORT_PERIOD: Duration = Duration::from_secs(1);
 const AT_ONCE: usize = 64;
 
 pub(super) struct Driver {
-    ha: Ha,
+    settings: Settings,
     teller: Teller,
     commands: commands::Receiver<Command>,
-    events: mpsc::UnboundedSender<Event>,
+    events: Events,
     found: commands::Receiver<io::Result<Links>>,
     addresses: Addresses,
     announcer: Announcer,
@@ -49,13 +48,13 @@ pub(super) struct Driver {
 
 impl Driver {
     pub(super) fn new(
-        ha: Ha,
+        settings: Settings,
         teller: Teller,
         commands: commands::Receiver<Command>,
-        events: mpsc::UnboundedSender<Event>,
+        events: Events,
     ) -> io::Result<Self> {
         Ok(Self {
-            ha,
+            settings,
             found: monitor::spawn(teller.clone())?,
             teller,
             commands,
@@ -119,7 +118,7 @@ impl Driver {
         match ppoll(&mut descriptors, Some(TimeSpec::from_duration(left)), None) {
             Ok(_) | Err(Errno::EINTR) => {}
             // Out of memory: what is due is done nevertheless.
-            Err(_) => std::thread::sleep(left.min(self.ha.interval.duration() / 2)),
+            Err(_) => std::thread::sleep(left.min(self.settings.interval.duration() / 2)),
         }
     }
 
@@ -139,7 +138,7 @@ impl Driver {
             Err(error) => Err(Some(error)),
         });
         if let Err(Some(error)) = heard {
-            let interface = &self.ha.interface;
+            let interface = &self.settings.interface;
             self.faults.set(
                 Topic::Hear,
                 Some(format!(
@@ -174,11 +173,17 @@ impl Driver {
 
     /// Takes over from a peer that heartbeats have lost.
     fn heed_peer(&mut self, now: Instant) {
-        if self.teller.take_lost()
-            && let (Some(machine), Some(peer)) = (&mut self.machine, self.ha.peer)
-        {
-            machine.on_peer_lost(now, peer.into());
+        if !self.teller.take_lost() {
+            return;
         }
+        let Some(machine) = &mut self.machine else {
+            return;
+        };
+        // A group may have more members, but a host that has a peer is one of two: whoever leads
+        // over IPv6 is it.
+        let leader = machine.leader().map(|leader| leader.address);
+        let peer = self.settings.peer.map(IpAddr::V4).or(leader);
+        machine.on_peer_lost(now, peer.unwrap_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED)));
     }
 
     /// Does what the daemon says.
@@ -214,7 +219,8 @@ impl Driver {
     fn follow(&mut self, now: Instant, wanted: Wanted) {
         self.resumes &= wanted.eligible.is_err() && wanted.may_resume;
         let old = self.wanted.replace(wanted);
-        self.begin(now);
+        self.begin();
+        self.connect();
         self.heed_links(now);
         let (Some(machine), Some(wanted)) = (&mut self.machine, &self.wanted) else {
             return;
@@ -231,7 +237,7 @@ impl Driver {
         };
         // What is not shared any more leaves the last ones in the advertisements: there must be
         // some.
-        if let Some(addresses) = advertised(&wanted.addresses) {
+        if let Some(addresses) = advertised(self.settings.family, &wanted.addresses) {
             machine.set_addresses(now, addresses);
         }
         machine.set_priority(now, wanted.priority);
@@ -248,9 +254,9 @@ impl Driver {
             return;
         };
         self.links = links;
-        self.begin(now);
-        self.heed_links(now);
+        self.begin();
         self.connect();
+        self.heed_links(now);
         let (Some(machine), Some(wanted)) = (&self.machine, &self.wanted) else {
             return;
         };
@@ -269,6 +275,8 @@ impl Driver {
                     machine.announce_again(now);
                 }
             }
+            // They are its own again as soon as it can advertise.
+            State::Initialize if self.resumes => {}
             State::Backup | State::Initialize => {
                 for each in self.take_away(&held) {
                     self.tell(Event::Notice(format!(
@@ -279,7 +287,8 @@ impl Driver {
         }
     }
 
-    /// Gives up leadership when an interface is not up, and starts over when all are.
+    /// Gives up leadership when an interface is not up, and starts, or starts over, when all are:
+    /// but not deaf.
     fn heed_links(&mut self, now: Instant) {
         let down = self.link_down();
         let fault = down
@@ -291,10 +300,20 @@ impl Driver {
         };
         match (down, machine.state()) {
             (Some(down), State::Backup | State::Active) => {
+                self.resumes = false;
                 machine.shutdown(YieldReason::LinkDown(down));
             }
-            (None, State::Initialize) => machine.start(now),
-            (Some(_), State::Initialize) | (None, State::Backup | State::Active) => {}
+            (None, State::Initialize) if self.socket.is_some() => {
+                if self.resumes {
+                    machine.resume(now);
+                } else {
+                    machine.start(now);
+                }
+                if machine.state() == State::Backup {
+                    self.tell(Event::StandsBy);
+                }
+            }
+            (_, State::Initialize) | (None, State::Backup | State::Active) => {}
         }
     }
 
@@ -306,7 +325,7 @@ impl Driver {
         }
         let addresses = self.wanted.iter().flat_map(|wanted| &wanted.addresses);
         let others = addresses.map(|each| &each.interface);
-        let mut all = std::iter::once(&self.ha.interface).chain(others);
+        let mut all = std::iter::once(&self.settings.interface).chain(others);
         all.find_map(|name| match self.links.get(name) {
             Some(link) if link.runs => None,
             Some(_) => Some(format!("{name} is down")),
@@ -314,8 +333,8 @@ impl Driver {
         })
     }
 
-    /// Starts the machine, once it is known what it shares, and from which address.
-    fn begin(&mut self, now: Instant) {
+    /// Makes the machine, once it is known what it shares, and from which address.
+    fn begin(&mut self) {
         let (None, Some(wanted)) = (&self.machine, &self.wanted) else {
             return;
         };
@@ -323,50 +342,52 @@ impl Driver {
             // They were not looked at yet.
             return;
         }
-        let Some(addresses) = advertised(&wanted.addresses) else {
+        let family = self.settings.family;
+        let Some(addresses) = advertised(family, &wanted.addresses) else {
             let fault = "there is no service, and so nothing to share".to_owned();
             self.faults.set(Topic::Link, Some(fault));
             return;
         };
-        let interface = &self.ha.interface;
-        let Some(own) = self.links.own_address(interface, &wanted.addresses) else {
-            let fault = format!(
-                "{interface} has no address of its own to advertise from: `ip addr add … dev \
-                 {interface}`"
-            );
+        let interface = &self.settings.interface;
+        let is_shared = |address| {
+            let mut wanted = wanted.addresses.iter();
+            self.settings.shared.contains(&address) || wanted.any(|it| it.address == address)
+        };
+        let Some(own) = self.links.own_address(interface, family, is_shared) else {
+            let fault = match family {
+                Family::V4 => format!(
+                    "{interface} has no address of its own to advertise from: `ip addr add … dev \
+                     {interface}`"
+                ),
+                Family::V6 => format!(
+                    "{interface} has no link-local address to advertise from: is IPv6 switched off \
+                     there?"
+                ),
+            };
             self.faults.set(Topic::Link, Some(fault));
             return;
         };
         let down = self.link_down().is_some();
         self.resumes = !down && wanted.addresses.iter().any(|each| self.links.has(each));
         let mut machine = Machine::new(Params {
-            vrid: self.ha.vrid,
+            vrid: self.settings.vrid,
             priority: wanted.priority,
-            interval: self.ha.interval,
-            preempt: self.ha.preempt,
-            address: IpAddr::V4(own),
+            interval: self.settings.interval,
+            preempt: self.settings.preempt,
+            address: own,
             addresses,
             repeats: Repeats::default(),
         });
-        machine.set_eligible(now, self.eligible());
-        if self.resumes {
-            machine.resume(now);
-        } else if !down {
-            machine.start(now);
-        }
-        if machine.state() != State::Active {
-            self.tell(Event::StandsBy);
-        }
+        machine.set_eligible(Instant::now(), self.eligible());
         self.machine = Some(machine);
-        self.connect();
     }
 
     /// Opens the socket, if it is not, or is that of an interface that is no more.
     fn connect(&mut self) {
-        let Some(IpAddr::V4(own)) = self.machine.as_ref().map(|it| it.params().address) else {
+        let Some(own) = self.machine.as_ref().map(|it| it.params().address) else {
             return;
         };
-        let interface = &self.ha.interface;
+        let interface = &self.settings.interface;
         let link = self.links.get(interface);
         let link = link.filter(|link| link.addresses.contains(&own));
         let Some(link) = link else {
@@ -382,12 +403,12 @@ impl Driver {
         if self.socket.as_ref().is_some_and(|(of, _)| *of == ifindex) {
             return;
         }
-        let opened = AdvertSocket::open(interface, ifindex, own, self.ha.peer);
+        let opened = AdvertSocket::open(interface, ifindex, own, self.settings.peer);
         let fault = opened.as_ref().err();
         let fault = fault.map(|error| format!("cannot advertise on {interface}: {error}"));
         self.faults.set(Topic::Link, fault);
         self.faults.set(Topic::Hear, None);
-        if self.ha.peer.is_some() {
+        if let (Some(_), IpAddr::V4(own)) = (self.settings.peer, own) {
             // A peer that leads asked for us in vain, and asks again in a second only: until then
             // nothing that it sends would be heard, and it would be taken for dead.
             let hello = announce::gratuitous_arp(link.mac, own);
@@ -453,11 +474,11 @@ impl Driver {
         };
         let payload = machine
             .advert(claim)
-            .encode(socket.ends(), self.ha.checksum);
+            .encode(socket.ends(), self.settings.checksum);
         let sent = payload
             .map_err(io::Error::other)
             .and_then(|payload| socket.send(&payload));
-        let interface = &self.ha.interface;
+        let interface = &self.settings.interface;
         let fault = sent.err().map(|error| {
             format!("cannot send advertisements on {interface}, so others may lead too: {error}")
         });
@@ -470,8 +491,17 @@ impl Driver {
             let Some(link) = self.links.get(&owned.interface) else {
                 continue;
             };
-            let frame = announce::gratuitous_arp(link.mac, owned.address);
-            if let Err(error) = self.announcer.send(link.ifindex, &frame) {
+            let sent = match owned.address {
+                IpAddr::V4(address) => {
+                    let frame = announce::gratuitous_arp(link.mac, address);
+                    self.announcer.send(link.ifindex, &frame)
+                }
+                IpAddr::V6(address) => {
+                    let frame = announce::neighbour_advertisement(link.mac, address, link.node);
+                    self.announcer.send(link.ifindex, &frame)
+                }
+            };
+            if let Err(error) = sent {
                 fault = Some(format!("cannot announce {owned}: {error}"));
             }
         }
@@ -528,14 +558,30 @@ impl Driver {
     }
 
     fn tell(&self, event: Event) {
-        // A daemon that is gone is noticed by the channel of commands.
-        let _ = self.events.send(event);
+        self.events.tell(event);
     }
 }
 
-fn advertised(addresses: &BTreeSet<OwnedAddress>) -> Option<vrrp::Addresses> {
-    let addresses: BTreeSet<Ipv4Addr> = addresses.iter().map(|each| each.address).collect();
-    vrrp::Addresses::v4(addresses.into_iter().collect())
+/// The addresses in the order of advertisements: of IPv6, a link-local one comes first.
+fn advertised(family: Family, addresses: &BTreeSet<OwnedAddress>) -> Option<vrrp::Addresses> {
+    match family {
+        Family::V4 => {
+            let v4 = addresses.iter().filter_map(|each| match each.address {
+                IpAddr::V4(address) => Some(address),
+                IpAddr::V6(_) => None,
+            });
+            let v4: BTreeSet<Ipv4Addr> = v4.collect();
+            vrrp::Addresses::v4(v4.into_iter().collect())
+        }
+        Family::V6 => {
+            let v6 = addresses.iter().filter_map(|each| match each.address {
+                IpAddr::V4(_) => None,
+                IpAddr::V6(address) => Some((!each.is_link_local(), address)),
+            });
+            let v6: BTreeSet<(bool, Ipv6Addr)> = v6.collect();
+            vrrp::Addresses::v6(v6.into_iter().map(|(_, address)| address).collect())
+        }
+    }
 }
 
 /// What is wrong, by what it is about. Each attempt says how it went.
@@ -567,5 +613,28 @@ impl Faults {
 
     fn take_changed(&mut self) -> Option<Vec<String>> {
         std::mem::take(&mut self.changed).then(|| self.faults.values().cloned().collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_link_local_address_is_advertised_first_and_each_family_for_itself() {
+        let owned = |text: &str| OwnedAddress {
+            interface: "eth0".to_owned(),
+            address: text.parse().unwrap(),
+            prefix: 24,
+        };
+        let all = ["2001:db8::1", "192.0.2.9", "fe80::1", "192.0.2.1"].map(owned);
+        let all = BTreeSet::from(all);
+        let order = |family| -> Vec<String> {
+            let addresses = advertised(family, &all).unwrap();
+            addresses.iter().map(|each| each.to_string()).collect()
+        };
+        assert_eq!(order(Family::V4), ["192.0.2.1", "192.0.2.9"]);
+        assert_eq!(order(Family::V6), ["fe80::1", "2001:db8::1"]);
+        assert!(advertised(Family::V6, &BTreeSet::new()).is_none());
     }
 }

@@ -19,7 +19,7 @@ const PERIOD_MS: u16 = 1_000;
 /// Starts looking. What was found comes over the channel, and whoever waits is woken.
 pub(super) fn spawn(waiting: Teller) -> io::Result<mpsc::Receiver<io::Result<Links>>> {
     let mut socket = Socket::new(NETLINK_ROUTE)?;
-    let groups = libc::RTMGRP_LINK | libc::RTMGRP_IPV4_IFADDR;
+    let groups = libc::RTMGRP_LINK | libc::RTMGRP_IPV4_IFADDR | libc::RTMGRP_IPV6_IFADDR;
     socket.bind(&SocketAddr::new(0, groups.cast_unsigned()))?;
     socket.set_non_blocking(true)?;
     let (sender, found) = mpsc::channel();

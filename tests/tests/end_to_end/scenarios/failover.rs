@@ -404,7 +404,7 @@ pub(crate) fn addresses_come_and_go_with_services() -> Result<()> {
     change(&["service", "remove", "mail"], false)
 }
 
-fn wait_until_has_addresses(lab: &Lab, balancer: Balancer, has: bool) -> Result<()> {
+pub(super) fn wait_until_has_addresses(lab: &Lab, balancer: Balancer, has: bool) -> Result<()> {
     let what = format!("{} to have the addresses: {has}", balancer.host());
     wait_for(PATIENCE, &what, || {
         ensure!(has_addresses(lab, balancer)? == has);
@@ -456,7 +456,7 @@ pub(crate) fn lbd_follows_keepalived() -> Result<()> {
 }
 
 /// A lab in which only the first of two balancers runs, and leads.
-fn alone(change: impl FnOnce(&mut Lab)) -> Result<Lab> {
+pub(super) fn alone(change: impl FnOnce(&mut Lab)) -> Result<Lab> {
     let mut lab = Lab::builder(programs()?).webs(3).pair().build()?;
     lab.start_webs()?;
     change(&mut lab);
@@ -467,7 +467,7 @@ fn alone(change: impl FnOnce(&mut Lab)) -> Result<Lab> {
     Ok(lab)
 }
 
-fn wait_until_keepalived_says(lab: &Lab, what: &str) -> Result<()> {
+pub(super) fn wait_until_keepalived_says(lab: &Lab, what: &str) -> Result<()> {
     wait_for(PATIENCE, &format!("keepalived to say {what:?}"), || {
         let log = lab.log(Second.keepalived())?;
         ensure!(log.contains(what), "{log}");

@@ -31,7 +31,7 @@ fn pair() -> Result<Lab> {
     Ok(lab)
 }
 
-fn mac(lab: &Lab, balancer: Balancer) -> Result<String> {
+pub(super) fn mac(lab: &Lab, balancer: Balancer) -> Result<String> {
     let mut ip = lab.balancer(balancer).command("ip")?;
     let output = ip.args(["-j", "link", "show", "eth0"]).output()?;
     let links: serde_json::Value = serde_json::from_slice(&output.stdout)?;

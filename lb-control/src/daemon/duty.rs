@@ -1,0 +1,190 @@
+//! One virtual router of this host: what it was told, and what it said last.
+
+use crate::config::VirtualRouter;
+use crate::proto::vrrp::{Disagreement, Family, LeadReason};
+use crate::shell::vrrp::{Event, Report, Router, Wanted};
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+/// For how long a second leader is an alarm after it was last heard.
+const SECOND_LEADER_SHOWN: Duration = Duration::from_secs(10);
+
+/// What this host is to the addresses of a group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Role {
+    /// Not known yet.
+    Starting,
+    /// It has them.
+    Leader,
+    /// It is ready to take them.
+    Standby,
+}
+
+impl Role {
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Leader => "leader",
+            Self::Standby => "standby",
+        }
+    }
+}
+
+/// A virtual router of this host, and what it said last.
+pub(super) struct Duty {
+    pub(super) is: VirtualRouter,
+    /// Nobody is there to be told anything once it was released, or ended.
+    pub(super) router: Option<Router>,
+    pub(super) told: Option<Wanted>,
+    pub(super) role: Role,
+    pub(super) since: Instant,
+    pub(super) reason: String,
+    pub(super) report: Report,
+    second: Option<(IpAddr, Instant)>,
+    pub(super) withheld: Option<String>,
+    pub(super) faults: Vec<String>,
+}
+
+impl Duty {
+    pub(super) fn new(is: VirtualRouter, router: Option<Router>) -> Self {
+        Self {
+            is,
+            router,
+            told: None,
+            role: Role::Starting,
+            since: Instant::now(),
+            reason: "lbd was started".to_owned(),
+            report: Report::default(),
+            second: None,
+            withheld: None,
+            faults: Vec::new(),
+        }
+    }
+
+    /// What people call it. Nothing, for the one of the main group and IPv4.
+    fn label(&self) -> String {
+        match (&self.is.group, self.is.family) {
+            (None, Family::V4) => String::new(),
+            (None, Family::V6) => "IPv6: ".to_owned(),
+            (Some(group), Family::V4) => format!("group {group}: "),
+            (Some(group), Family::V6) => format!("group {group}, IPv6: "),
+        }
+    }
+
+    /// Tells the router what is wanted, if it was not told yet.
+    pub(super) fn follow(&mut self, wanted: Wanted) {
+        if self.told.as_ref() == Some(&wanted) {
+            return;
+        }
+        if let Some(router) = &self.router {
+            router.follow(wanted.clone());
+        }
+        self.told = Some(wanted);
+    }
+
+    fn becomes(&mut self, role: Role, reason: String) {
+        self.role = role;
+        self.reason = reason;
+        self.since = Instant::now();
+        self.withheld = None;
+    }
+
+    /// Takes what the router says.
+    pub(super) fn on_event(&mut self, event: Event) {
+        let label = self.label();
+        match event {
+            Event::StandsBy => {
+                tracing::info!("{label}stands by: another may lead");
+                if self.role == Role::Starting {
+                    self.becomes(Role::Standby, "lbd was started".to_owned());
+                }
+            }
+            Event::Leads(reason) => {
+                match reason {
+                    LeadReason::ActiveDown | LeadReason::PeerLost => {
+                        tracing::warn!(%reason, "{label}leads")
+                    }
+                    _ => tracing::info!(%reason, "{label}leads"),
+                }
+                self.becomes(Role::Leader, reason.to_string());
+            }
+            Event::Yields(reason) => {
+                tracing::warn!(%reason, "{label}yields");
+                self.becomes(Role::Standby, reason.to_string());
+            }
+            Event::SecondActive(peer) => {
+                let until = |(_, seen): (_, Instant)| seen + SECOND_LEADER_SHOWN;
+                if self
+                    .second
+                    .is_none_or(|known| until(known) < Instant::now())
+                {
+                    tracing::warn!(%peer, "{label}a second one led, and was told to yield");
+                }
+                self.second = Some((peer, Instant::now()));
+            }
+            Event::Withheld(hold) => {
+                tracing::error!(hold, "{label}nobody leads, and this host may not");
+                self.withheld = Some(hold);
+            }
+            Event::Faults(faults) => {
+                for fault in faults.iter().filter(|it| !self.faults.contains(it)) {
+                    tracing::error!("{label}{fault}");
+                }
+                for fault in self.faults.iter().filter(|it| !faults.contains(it)) {
+                    tracing::info!("{label}no longer: {fault}");
+                }
+                self.faults = faults;
+            }
+            Event::Notice(notice) => tracing::warn!("{label}{notice}"),
+            Event::Report(report) => {
+                if report.leader.is_some() {
+                    self.withheld = None;
+                }
+                if let Some(found) = report.disagreement
+                    && self.report.disagreement != Some(found)
+                {
+                    tracing::warn!("{label}{}", disagreement(found));
+                }
+                self.report = report;
+            }
+            Event::Ended => {
+                self.router = None;
+                let fault = "the virtual router ended: start lbd again".to_owned();
+                tracing::error!("{label}{fault}");
+                self.faults = vec![fault];
+            }
+        }
+    }
+
+    pub(super) fn alarms(&self) -> Vec<String> {
+        let mut alarms = self.faults.clone();
+        if let Some((peer, seen)) = self.second
+            && seen.elapsed() < SECOND_LEADER_SHOWN
+        {
+            alarms.push(format!(
+                "{peer} led, too, and was told to yield: did the two not hear each other?"
+            ));
+        }
+        if let Some(hold) = &self.withheld {
+            alarms.push(format!("nobody leads, and this host may not: {hold}"));
+        }
+        alarms.extend(self.report.disagreement.map(disagreement));
+        let label = self.label();
+        alarms
+            .iter()
+            .map(|alarm| format!("{label}{alarm}"))
+            .collect()
+    }
+}
+
+fn disagreement(found: Disagreement) -> String {
+    let what = match (found.addresses, found.interval) {
+        (true, true) => "other addresses and another interval",
+        (true, false) => "other addresses",
+        _ => "another interval",
+    };
+    format!(
+        "{} was told {what} than this host: give both the same services and [ha]",
+        found.peer
+    )
+}
