@@ -70,13 +70,17 @@ struct FailoverArgs {
     #[arg(long, value_name = "N")]
     spurious_seconds: Option<String>,
 
+    /// Draw the outages to this file, as SVG
+    #[arg(long, value_name = "FILE")]
+    svg: Option<String>,
+
     /// Copy the logs of the daemons to this directory
     #[arg(long, value_name = "DIR")]
     logs: Option<String>,
 }
 
 impl Bench {
-    /// All but the one that takes hours.
+    /// All but the one that takes more than an hour.
     fn all() -> Vec<Self> {
         vec![Self::Dataplane, Self::Lab(LabArgs::default()), Self::Apply]
     }
@@ -103,6 +107,7 @@ impl Bench {
                 ("--only", &args.only),
                 ("--peers", &args.peers),
                 ("--spurious-seconds", &args.spurious_seconds),
+                ("--svg", &args.svg),
                 ("--logs", &args.logs),
             ],
         };

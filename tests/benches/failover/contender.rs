@@ -93,6 +93,16 @@ impl Contender {
             Setting::Fast if self.peer == Peer::Keepalived => ha.interval = "10ms".to_owned(),
             Setting::Fast => ha.more = "heartbeat = \"10ms\"\n".to_owned(),
         }
+        // A host that proxies has no reason to be a router. One that is would send on to the new
+        // leader what still comes to it.
+        let forwards = match self.peer {
+            Peer::Headgate => "1",
+            Peer::Keepalived => "0",
+        };
+        for balancer in [First, Second] {
+            let host = lab.balancer(balancer);
+            host.sysctl(&[("ipv4/ip_forward", forwards)])?;
+        }
         lab.write_config()
     }
 

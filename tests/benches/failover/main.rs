@@ -8,6 +8,7 @@
 mod contender;
 mod faults;
 mod flows;
+mod plot;
 mod probe;
 mod spurious;
 mod survive;
@@ -62,6 +63,10 @@ struct Args {
     /// How long to wait for takeovers without a fault; 600 and 240 unless given
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     spurious_seconds: Option<u64>,
+
+    /// Draw the outages to this file, as SVG
+    #[arg(long, value_name = "FILE")]
+    svg: Option<PathBuf>,
 
     /// Copy the logs of the daemons to this directory at the end, with the times of all faults
     #[arg(long, value_name = "DIR")]
@@ -179,6 +184,10 @@ fn measure(args: &Args) -> Result<Figures> {
         save_logs(&lab, directory)?;
     }
     measured?;
+    if let Some(file) = &args.svg {
+        std::fs::write(file, plot::of(&found))
+            .with_context(|| format!("failed to write {}", file.display()))?;
+    }
     Ok(figures(&found))
 }
 
@@ -253,8 +262,10 @@ fn once(pair: &mut Pair<'_>, fault: Fault) -> Result<(Outcome, String)> {
     let begin = Instant::now();
     fault.happen(pair)?;
     prober.wait_until_well(LONGEST)?;
-    let seen = prober.stop(begin)?;
+    // What users are waiting for now, the prober may not have noticed yet.
     let fate = users.stop()?;
+    prober.wait_until_well(LONGEST)?;
+    let seen = prober.stop(begin)?;
     fault.ensure_happened(pair)?;
     fault.mend(pair).context("afterwards")?;
     let count = |errors: &Errors| errors.values().sum();
