@@ -20,6 +20,7 @@ use lb_control::shell::next_hop::Resolver;
 use lb_control::shell::service_manager::{self, Notify};
 use lb_control::shell::tracking;
 use lb_control::shell::vrrp::{self, Router, Teller};
+use lb_control::shell::witness;
 use lb_control::state::identity::{self, Identity};
 use lb_control::state::secret;
 use lb_ebpf::abi::{Flow, FlowKey};
@@ -226,6 +227,10 @@ async fn run(file: &Path, log_verdicts: bool) -> anyhow::Result<()> {
     if let Some(ha) = &config.ha {
         tracking::spawn(&ha.track, missing_sender);
     }
+    let (witness_sender, witness) = mpsc::unbounded_channel();
+    if let Some(address) = config.ha.as_ref().and_then(|ha| ha.witness) {
+        witness::spawn(address, witness_sender);
+    }
     let watchers = Watchers {
         checker: Checker::spawn(health_sender),
         resolver: Resolver::spawn(hop_sender),
@@ -282,6 +287,7 @@ async fn run(file: &Path, log_verdicts: bool) -> anyhow::Result<()> {
                 channel,
                 new_flows,
                 missing,
+                witness,
                 reloads,
             },
             stopped(stop),

@@ -72,6 +72,9 @@ pub struct Ha {
     pub heartbeats: Option<Heartbeats>,
     /// How the two are connected once they are paired. There is one whenever there is a peer.
     pub channel: Option<ChannelConfig>,
+    /// Who answers unless this host is cut off: without it and without the other host, it does not
+    /// lead.
+    pub witness: Option<SocketAddrV4>,
     /// Further addresses that whoever leads has: those that backends route their answers to.
     pub addresses: BTreeSet<OwnedAddress>,
     /// What lowers the priority while it is wrong.

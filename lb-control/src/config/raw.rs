@@ -49,6 +49,7 @@ pub(super) struct Ha {
     pub(super) heartbeat_port: Option<Spanned<i64>>,
     pub(super) heartbeat_links: Option<Spanned<Vec<Spanned<String>>>>,
     pub(super) channel_port: Option<Spanned<i64>>,
+    pub(super) witness: Option<Spanned<String>>,
     #[serde(default)]
     pub(super) addresses: Vec<Spanned<String>>,
     #[serde(default)]

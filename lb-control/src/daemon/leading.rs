@@ -28,6 +28,8 @@ pub(super) struct Leading {
     peer: Option<Peer>,
     missing: Missing,
     lowerings: Vec<Lowering>,
+    /// Whether the witness answers, if there is one.
+    witnessed: Option<bool>,
     /// Once there were tables fit for packets, it does not matter if a backend is down.
     ready: bool,
 }
@@ -66,6 +68,7 @@ impl Leading {
             peer,
             missing: Missing::default(),
             lowerings: Vec::new(),
+            witnessed: None,
             ready: false,
         })
     }
@@ -119,8 +122,23 @@ impl Leading {
         self.peer.as_ref().is_some_and(Peer::lives)
     }
 
+    /// Why this host may be the one that is cut off, if it may. A leader goes on as long as the other
+    /// host is heard.
+    fn is_cut_off(&self) -> Option<String> {
+        let witness = self.ha.witness?;
+        let alone = !self.leads() || !self.peer_lives();
+        (self.witnessed == Some(false) && alone).then(|| {
+            format!(
+                "the witness {witness} does not answer: this host may be the one that is cut off"
+            )
+        })
+    }
+
     pub(super) fn alarms(&self) -> Vec<String> {
         let mut alarms: Vec<String> = self.duties().flat_map(Duty::alarms).collect();
+        if let Some(witness) = self.ha.witness.filter(|_| self.witnessed == Some(false)) {
+            alarms.push(format!("the witness {witness} does not answer"));
+        }
         alarms.extend(self.peer.iter().flat_map(Peer::alarms));
         alarms
     }
@@ -221,6 +239,7 @@ impl<D: Dataplane> Daemon<D> {
             Some(_) | None => Ok(()),
         };
         let behind = self.switching.stands_behind;
+        let cut_off = leading.is_cut_off();
         let wanted = |duty: &Duty| Wanted {
             addresses: self.running.shared_by(&duty.is),
             priority: match behind.filter(|_| duty.is.group.is_none()) {
@@ -231,12 +250,16 @@ impl<D: Dataplane> Daemon<D> {
                 Err(vrrp::LAPSED.to_owned())
             } else if let Some(unfit) = &self.host.unfit {
                 Err(unfit.clone())
+            } else if let Some(cut_off) = &cut_off {
+                Err(cut_off.clone())
             } else if leading.ready {
                 synchronised(duty)
             } else {
                 Err("its backends are not checked yet".to_owned())
             },
-            may_resume: !gives_up && leading.peer.as_ref().is_none_or(Peer::may_resume),
+            may_resume: !gives_up
+                && cut_off.is_none()
+                && leading.peer.as_ref().is_none_or(Peer::may_resume),
         };
         let wanted: Vec<Wanted> = leading.duties().map(wanted).collect();
         for (duty, wanted) in leading.duties_mut().zip(wanted) {
@@ -247,6 +270,17 @@ impl<D: Dataplane> Daemon<D> {
     pub(super) fn on_missing(&mut self, missing: Missing) {
         if let Some(leading) = &mut self.leading {
             leading.missing = missing;
+        }
+        self.tell_router();
+    }
+
+    pub(super) fn on_witness(&mut self, answers: bool) {
+        if let Some(leading) = &mut self.leading {
+            leading.witnessed = Some(answers);
+        }
+        match answers {
+            true => tracing::info!("the witness answers"),
+            false => tracing::warn!("the witness does not answer"),
         }
         self.tell_router();
     }

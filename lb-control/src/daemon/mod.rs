@@ -66,6 +66,8 @@ pub struct Inputs {
     pub heartbeats: mpsc::UnboundedReceiver<heartbeat::Event>,
     /// What is tracked and not there.
     pub missing: mpsc::UnboundedReceiver<Missing>,
+    /// Whether the witness answers.
+    pub witness: mpsc::UnboundedReceiver<bool>,
     /// What the other host of a pair says.
     pub channel: mpsc::Receiver<channel::Event>,
     /// Flows that the program has just recorded.
@@ -357,6 +359,7 @@ impl<D: Dataplane> Daemon<D> {
                 Some((number, event)) = inputs.leading.recv() => self.on_leading(number, event),
                 Some(event) = inputs.heartbeats.recv() => self.on_heartbeat(event),
                 Some(missing) = inputs.missing.recv() => self.on_missing(missing),
+                Some(answers) = inputs.witness.recv() => self.on_witness(answers),
                 Some(event) = inputs.channel.recv() => self.on_channel(event),
                 Some(flows) = inputs.new_flows.recv() => self.on_new_flows(&flows),
                 _ = pulses.tick(), if self.leading.is_some() => {

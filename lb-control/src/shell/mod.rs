@@ -8,3 +8,4 @@ pub mod next_hop;
 pub mod service_manager;
 pub mod tracking;
 pub mod vrrp;
+pub mod witness;

@@ -47,6 +47,7 @@ scenarios! {
         a_standby_without_a_link_does_not_take_over
         what_is_tracked_lowers_the_priority
         after_a_partition_there_is_one_leader
+        with_a_witness_one_leads_in_a_partition
         two_that_know_each_other_need_no_group
         addresses_come_and_go_with_services
         keepalived_follows_lbd

@@ -7,7 +7,7 @@ use crate::config::model::{
 use crate::proto::heartbeat::{Timing, packet};
 use crate::proto::vrrp::{ChecksumForm, Interval, Preempt, Priority, Vrid};
 use std::collections::BTreeSet;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
 use std::ops::RangeInclusive;
 use std::time::Duration;
 use toml::Spanned;
@@ -51,6 +51,7 @@ pub(super) fn read(raw: &raw::Ha, interfaces: &[String]) -> Result<Ha, Fault> {
         preempt: preempt(raw)?,
         heartbeats: heartbeats(raw, links.as_ref())?,
         channel: channel(raw, links)?,
+        witness: witness(raw, peer)?,
         peer,
         checksum: judge_or(raw.checksum.as_ref(), ChecksumForm::default(), |text| {
             checksum(text)
@@ -177,6 +178,25 @@ fn channel(raw: &raw::Ha, links: Option<HeartbeatLinks>) -> Result<Option<Channe
         values::within("channel_port", *number, &PORT)
     })?;
     Ok(Some(ChannelConfig { port, links }))
+}
+
+fn witness(raw: &raw::Ha, peer: Option<Ipv4Addr>) -> Result<Option<SocketAddrV4>, Fault> {
+    let read = |text: &String| {
+        let Some(peer) = peer else {
+            return without_peer("witness");
+        };
+        let witness: SocketAddrV4 = text.parse().map_err(|_| {
+            format!("witness: {text:?} is not an IPv4 address and a TCP port, as 192.0.2.254:179")
+        })?;
+        host(&witness.ip().to_string(), "witness")?;
+        if *witness.ip() == peer {
+            return Err(format!(
+                "witness: {peer} is the peer: it must be a third host"
+            ));
+        }
+        Ok(witness)
+    };
+    raw.witness.as_ref().map(|raw| judge(raw, read)).transpose()
 }
 
 /// The ways to the peer, if it is named.

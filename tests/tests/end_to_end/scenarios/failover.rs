@@ -5,7 +5,7 @@ use crate::traffic::{Arrivals, Regulars, ask};
 use anyhow::{Context as _, Result, ensure};
 use kit::lab::Lab;
 use kit::layout::Balancer::{self, First, Second};
-use kit::layout::web_name;
+use kit::layout::{CLIENT, web_name};
 use kit::wait::wait_for;
 use serde_json::Value;
 
@@ -473,4 +473,27 @@ pub(super) fn wait_until_keepalived_says(lab: &Lab, what: &str) -> Result<()> {
         ensure!(log.contains(what), "{log}");
         Ok(())
     })
+}
+
+/// Where a third party is asked, only one of two that do not hear each other leads.
+pub(crate) fn with_a_witness_one_leads_in_a_partition() -> Result<()> {
+    let lab = paired_with(|lab| {
+        // Nobody listens there, and that is an answer.
+        lab.config.ha.more = format!("witness = \"{CLIENT}:9\"\n");
+    })?;
+    lab.cut(First)?;
+    wait_for_leader(&lab, Second)?;
+    wait_for_role(&lab, First, "standby")?;
+    let status = ha(&lab, First)?;
+    let reason = status["reason"].to_string();
+    ensure!(
+        reason.contains("the witness 192.0.2.100:9 does not answer"),
+        "{reason}"
+    );
+    ask(&lab, 30)?;
+    lab.heal(First)?;
+    wait_for_leader(&lab, First)?;
+    wait_for_role(&lab, Second, "standby")?;
+    ask(&lab, 30)?;
+    Ok(())
 }
