@@ -152,8 +152,21 @@ impl<'lab> Pair<'lab> {
                 Ok(())
             })?;
         }
+        pair.introduce()?;
         pair.wait_until_initial()?;
         Ok(pair)
+    }
+
+    /// Makes two of Headgate known to each other, once.
+    fn introduce(&self) -> Result<()> {
+        if self.peer() == Peer::Keepalived {
+            return Ok(());
+        }
+        let ha = self.lab.lbctl_json(&["ha", "status"])?;
+        if ha["pair"]["paired"] == true {
+            return Ok(());
+        }
+        self.lab.pair_up()
     }
 
     /// Takes everything away, in whatever state it is.
@@ -233,16 +246,8 @@ impl<'lab> Pair<'lab> {
     pub(crate) fn switch_back(&self) -> Result<()> {
         match self.peer() {
             Peer::Keepalived => self.lab.reload_keepalived_on(First, priority(First)),
-            Peer::Headgate => wait::wait_for(PATIENCE, "the first one to lead again", || {
-                if self.lab.has_addresses(First)? {
-                    return Ok(());
-                }
-                let answer = self.lab.lbctl_on(Second, &["ha", "switch"])?;
-                let said = String::from_utf8_lossy(&answer.stderr);
-                ensure!(answer.status.success(), "lbctl ha switch: {}", said.trim());
-                ensure!(self.lab.has_addresses(First)?, "it has no addresses");
-                Ok(())
-            }),
+            // Its priority is the higher one again, so it takes back.
+            Peer::Headgate => self.lab.must_lbctl(&["ha", "release"]),
         }
     }
 
@@ -317,6 +322,7 @@ impl<'lab> Pair<'lab> {
         let peer = &ha["peer"];
         let may_act = peer["lease_ms"].as_u64() > Some(0);
         ensure!(ha["role"] == role && peer["up"] == true && may_act, "{ha}");
+        ensure!(ha["pair"]["synchronised"] == true, "{ha}");
         Ok(())
     }
 
