@@ -51,9 +51,9 @@ async fn answers(witness: SocketAddrV4) -> bool {
 #[cfg(test)]
 mod tests {
     use super::spawn;
-    use std::net::{Ipv4Addr, SocketAddrV4};
+    use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
     use std::time::Duration;
-    use tokio::net::TcpListener;
+    use tokio::net::{TcpListener, TcpSocket, TcpStream};
     use tokio::sync::mpsc::unbounded_channel;
     use tokio::time::timeout;
 
@@ -85,9 +85,17 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn one_to_which_there_is_no_way_is_silent() {
-        // No host may send to this network (RFC 1112, section 4).
-        let nowhere = SocketAddrV4::new(Ipv4Addr::new(240, 0, 0, 1), 9);
-        assert_eq!(first(nowhere).await, Some(false));
+    async fn one_that_takes_nobody_is_silent() {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket
+            .bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))
+            .unwrap();
+        let listener = socket.listen(0).unwrap();
+        let SocketAddr::V4(witness) = listener.local_addr().unwrap() else {
+            panic!("IPv4");
+        };
+        // One waits to be accepted, and there is no room for more.
+        let _waits = TcpStream::connect(witness).await.unwrap();
+        assert_eq!(first(witness).await, Some(false));
     }
 }
