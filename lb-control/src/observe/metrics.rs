@@ -1,7 +1,7 @@
 //! Status and counters as metrics.
 
 use super::exposition::Exposition;
-use crate::api::types::{Backend, Ha, HaLink, HaPeer, Service, Stats, Status, Traffic};
+use crate::api::types::{Backend, Ha, HaLink, HaPair, HaPeer, Service, Stats, Status, Traffic};
 use crate::config::Refusal;
 use crate::daemon::Handle;
 use std::collections::{BTreeMap, BTreeSet};
@@ -41,6 +41,9 @@ pub fn text(status: &Status, stats: &Stats) -> String {
     role(&mut all, &status.ha);
     if let Some(peer) = &status.ha.peer {
         self::peer(&mut all, peer);
+    }
+    if let Some(pair) = &status.ha.pair {
+        self::pair(&mut all, pair);
     }
     all.finish()
 }
@@ -396,6 +399,29 @@ fn peer(all: &mut Exposition, peer: &HaPeer) {
             others.sample(&[*local, *remote, ("event", event)], count);
         }
     }
+}
+
+fn pair(all: &mut Exposition, pair: &HaPair) {
+    all.gauge(
+        "headgate_pair_connected",
+        "Whether the channel to the other host is up.",
+    )
+    .sample(&[], pair.connected);
+    all.gauge(
+        "headgate_pair_synchronised",
+        "Whether the standby has all that the leader has.",
+    )
+    .sample(&[], pair.synchronised);
+    all.gauge(
+        "headgate_pair_lag_seconds",
+        "For how long the other host has not confirmed what it was sent.",
+    )
+    .sample(&[], Duration::from_millis(pair.lag_ms));
+    all.gauge(
+        "headgate_pair_term",
+        "How often the right to make changes has passed from host to host.",
+    )
+    .sample(&[], pair.version.term);
 }
 
 fn ends(link: &HaLink) -> [(&'static str, &str); 2] {

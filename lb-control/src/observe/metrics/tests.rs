@@ -77,6 +77,16 @@ fn status() -> Status {
                 late_us: 1_250,
                 links: vec![link(2, "up"), link(6, "down")],
             }),
+            pair: Some(HaPair {
+                connected: true,
+                synchronised: false,
+                lag_ms: 40,
+                version: HaVersion {
+                    term: 2,
+                    ..HaVersion::default()
+                },
+                ..HaPair::default()
+            }),
             counters: counters(&[
                 ("adverts_sent", 600),
                 ("adverts_heard", 3),
