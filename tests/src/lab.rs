@@ -108,20 +108,10 @@ impl Builder {
                 None::<&str>,
             )
             .context("failed to mount a BPF file system")?;
-            if lab.layout.is_pair() {
-                share_secret(&lab.layout.state_dir_of(balancer))?;
-            }
         }
         topology::create(&lab.layout)?;
         Ok(lab)
     }
-}
-
-/// Both balancers must hash alike, so that connections survive when the other one takes over.
-fn share_secret(state_dir: &std::path::Path) -> Result<()> {
-    let path = state_dir.join("secret");
-    fs::write(&path, b"both know this 1")
-        .with_context(|| format!("failed to write {}", path.display()))
 }
 
 fn unique_name() -> String {
@@ -164,6 +154,20 @@ impl Lab {
     /// Removes a lab, whoever made it, and whatever state it is in.
     pub fn down(name: &str) -> Result<()> {
         remove(&Layout::load(name)?)
+    }
+
+    /// A lab that exists, as whoever made it has left it. Dropping this leaves it, too.
+    pub fn open(name: &str, programs: Programs) -> Result<Self> {
+        let layout = Layout::load(name)?;
+        Ok(Self {
+            config: LbdConfig::of(&layout),
+            lbd_options: Vec::new(),
+            webs: (0..layout.webs()).map(|_| None).collect(),
+            lbds: [None, None],
+            programs,
+            keep: true,
+            layout,
+        })
     }
 
     /// Leaves the lab as it is, to be removed later by [`Lab::down`].
@@ -269,6 +273,15 @@ impl Lab {
             lbd.kill()?;
         }
         process::kill_all(&[self.balancer(balancer)])
+    }
+
+    /// Power comes back to a balancer that was [killed](Self::kill_balancer): of what its kernel had,
+    /// nothing is left, and lbd is started.
+    pub fn revive_balancer(&mut self, balancer: Balancer) -> Result<()> {
+        self.remove_addresses(balancer)?;
+        self.detach_on(balancer)?;
+        self.heal(balancer)?;
+        self.start_lbd_on(balancer)
     }
 
     fn lbd(&mut self, balancer: Balancer) -> &mut Option<Process> {
@@ -556,6 +569,39 @@ impl Lab {
             .args(args)
             .output()
             .with_context(|| format!("failed to run {}", self.programs.lbctl.display()))
+    }
+
+    /// Gives both balancers the same secret before they are started, where they are not to be
+    /// [paired](Self::pair_up): both must hash alike, or connections break when the other one leads.
+    pub fn share_secret(&self) -> Result<()> {
+        self.layout.balancers().iter().try_for_each(|&balancer| {
+            let path = self.layout.state_dir_of(balancer).join("secret");
+            fs::write(&path, b"both know this 1")
+                .with_context(|| format!("failed to write {}", path.display()))
+        })
+    }
+
+    /// Waits until each of two balancers knows all that the other one does.
+    pub fn wait_until_synchronised(&self, limit: Duration) -> Result<()> {
+        self.layout.balancers().iter().try_for_each(|&balancer| {
+            let what = format!("{} to be synchronised", balancer.host());
+            wait::wait_for(limit, &what, || {
+                let ha = self.lbctl_json_on(balancer, &["ha", "status"])?;
+                ensure!(ha["pair"]["synchronised"] == true, "{ha}");
+                Ok(())
+            })
+        })
+    }
+
+    /// Waits until a balancer leads, and has the shared addresses; returns why it does.
+    pub fn wait_until_leads(&self, balancer: Balancer, limit: Duration) -> Result<String> {
+        wait::wait_for(limit, &format!("{} to lead", balancer.host()), || {
+            let ha = self.lbctl_json_on(balancer, &["ha", "status"])?;
+            ensure!(ha["role"] == "leader", "{ha}");
+            ensure!(self.has_addresses(balancer)?, "it has no addresses");
+            let reason = ha["reason"].as_str();
+            Ok(reason.context("lbctl gives no reason")?.to_owned())
+        })
     }
 
     /// Pairs the two balancers: what one knows, the other does.

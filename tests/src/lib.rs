@@ -13,6 +13,7 @@ pub mod lbd_config;
 pub mod netns;
 mod offload;
 pub mod outage;
+pub mod probe;
 mod process;
 pub mod random;
 pub mod raw;

@@ -2,14 +2,13 @@
 //!
 //! One lab, one client, the same web servers, and two hosts that are in turn a pair of Headgate's
 //! and one of keepalived's with HAProxy. In each round every fault happens once to each of them,
-//! while a [prober](probe) begins a connection every millisecond and [users](users) are patient.
+//! while a [prober](kit::probe) begins a connection every millisecond and [users](users) are patient.
 //! After that, all is brought back to how it was, which is not measured.
 
 mod contender;
 mod faults;
 mod flows;
 mod plot;
-mod probe;
 mod spurious;
 mod survive;
 mod table;
@@ -29,10 +28,10 @@ use clap::builder::PossibleValue;
 use kit::figures::{Bound, Figures, Unit, median, quantile};
 use kit::lab::Lab;
 use kit::layout::Balancer::{First, Second};
+use kit::probe::Prober;
 
 use contender::{Contender, Pair, Peer, Setting};
 use faults::Fault;
-use probe::Prober;
 use support::{Options, Progress, go_on};
 use survive::{Share, Survived};
 use users::{Errors, Users};

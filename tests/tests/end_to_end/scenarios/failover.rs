@@ -9,18 +9,19 @@ use kit::layout::{CLIENT, web_name};
 use kit::wait::wait_for;
 use serde_json::Value;
 
-/// A lab with two balancers: the first leads, the second is ready to.
+/// A lab with two balancers that multicast, and so cannot be paired.
 fn pair() -> Result<Lab> {
-    pair_with(|_| {})
+    pair_with(|lab| lab.share_secret())
 }
 
-pub(super) fn pair_with(change: impl FnOnce(&mut Lab)) -> Result<Lab> {
+/// A lab with two balancers: the first leads, the second is ready to.
+pub(super) fn pair_with(change: impl FnOnce(&mut Lab) -> Result<()>) -> Result<Lab> {
     let mut lab = Lab::builder(programs()?).webs(3).pair().build()?;
     lab.start_webs()?;
     // The two do not tell each other which backends are up: one that a busy machine kept from
     // answering one of them in time would have connections break when that one leads.
     lab.config.fall = 1_000;
-    change(&mut lab);
+    change(&mut lab)?;
     lab.write_config()?;
     for balancer in [First, Second] {
         lab.start_lbd_on(balancer)?;
@@ -36,22 +37,11 @@ pub(super) fn paired_with(change: impl FnOnce(&mut Lab)) -> Result<Lab> {
     let lab = pair_with(|lab| {
         lab.config.ha.unicast = true;
         change(lab);
+        Ok(())
     })?;
     lab.pair_up()?;
-    wait_until_synchronised(&lab)?;
+    lab.wait_until_synchronised(PATIENCE)?;
     Ok(lab)
-}
-
-pub(super) fn wait_until_synchronised(lab: &Lab) -> Result<()> {
-    for balancer in [First, Second] {
-        let host = balancer.host();
-        wait_for(PATIENCE, &format!("{host} to be synchronised"), || {
-            let ha = ha(lab, balancer)?;
-            ensure!(ha["pair"]["synchronised"] == true, "{ha}");
-            Ok(())
-        })?;
-    }
-    Ok(())
 }
 
 pub(super) fn wait_until_ready(lab: &Lab, balancer: Balancer) -> Result<()> {
@@ -175,7 +165,10 @@ pub(crate) fn a_leader_that_ends_gives_up_first() -> Result<()> {
 
 /// lbd crashes on the leader and is started again before anybody notices.
 pub(crate) fn a_restarted_leader_goes_on_leading() -> Result<()> {
-    let mut lab = pair_with(|lab| lab.config.ha.interval = "1s".to_owned())?;
+    let mut lab = pair_with(|lab| {
+        lab.config.ha.interval = "1s".to_owned();
+        lab.share_secret()
+    })?;
     let regulars = Regulars::start(&lab, 12)?;
     regulars.wait_for_each()?;
     let arrivals = Arrivals::start(&lab)?;
@@ -351,8 +344,7 @@ pub(crate) fn after_a_partition_there_is_one_leader() -> Result<()> {
 /// Where multicast does not get through, the two send to each other; and without preemption,
 /// whoever leads goes on.
 pub(crate) fn two_that_know_each_other_need_no_group() -> Result<()> {
-    let mut lab = pair_with(|lab| {
-        lab.config.ha.unicast = true;
+    let mut lab = paired_with(|lab| {
         lab.config.ha.preempt = false;
         lab.config.ha.interval = "10ms".to_owned();
         lab.config.ha.more = "checksum = \"pseudo-header\"\n".to_owned();

@@ -1,7 +1,7 @@
 //! Two load balancers that send each other heartbeats: whoever stands still loses its lease, and the
 //! other one takes over without waiting for advertisements.
 
-use super::failover::{alarms, all_goes_on, ha, has_addresses, pair_with, tell, traffic};
+use super::failover::{alarms, all_goes_on, ha, has_addresses, paired_with, tell, traffic};
 use super::failover::{wait_for_leader, wait_for_role, wait_until_ready};
 use super::{PATIENCE, counted};
 use crate::traffic::{Arrivals, Regulars, ask, service};
@@ -15,10 +15,7 @@ use std::time::Duration;
 
 /// A pair with heartbeats as they are by default, and advertisements that are of no help.
 fn pair() -> Result<Lab> {
-    let lab = pair_with(|lab| {
-        lab.config.ha.unicast = true;
-        lab.config.ha.interval = "1s".to_owned();
-    })?;
+    let lab = paired_with(|lab| lab.config.ha.interval = "1s".to_owned())?;
     for balancer in [First, Second] {
         wait_for(PATIENCE, "heartbeats", || {
             let peer = ha(&lab, balancer)?["peer"].clone();

@@ -1,6 +1,6 @@
 //! What others see of lbd: metrics, events, and what systemd is told.
 
-use super::failover::{pair_with, wait_for_leader};
+use super::failover::{paired_with, wait_for_leader};
 use super::{PATIENCE, lab_with, programs, wait_for_backend};
 use crate::traffic::{Regulars, ask};
 use anyhow::{Context as _, Result, bail, ensure};
@@ -180,7 +180,7 @@ pub(crate) fn metrics_and_events_tell_what_happens() -> Result<()> {
 
 /// Metrics of a pair say who leads, and follow when the leader dies.
 pub(crate) fn metrics_tell_who_leads() -> Result<()> {
-    let mut lab = pair_with(|lab| lab.config.ha.unicast = true)?;
+    let mut lab = paired_with(|_| {})?;
     let regulars = Regulars::start(&lab, 4)?;
     regulars.wait_for_each()?;
     for (balancer, role) in [(First, "leader"), (Second, "standby")] {

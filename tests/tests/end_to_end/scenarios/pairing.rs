@@ -37,10 +37,13 @@ fn secret(lab: &Lab, balancer: Balancer) -> Result<Vec<u8>> {
 pub(crate) fn a_token_pairs_two_balancers() -> Result<()> {
     let mut lab = pair_with(|lab| {
         lab.config.ha.unicast = true;
-        // Its own, until it joins.
-        let path = lab.layout().state_dir_of(Second).join("secret");
-        fs::write(path, b"nobody else's: 1").expect("the state directory is there");
+        Ok(())
     })?;
+    // Each has its own, until one joins.
+    ensure!(
+        secret(&lab, First)? != secret(&lab, Second)?,
+        "they have the same secret before they are paired"
+    );
     for balancer in [First, Second] {
         let status = status(&lab, balancer)?;
         ensure!(status["paired"] == false, "{status}");

@@ -3,7 +3,6 @@
 use super::PATIENCE;
 use super::failover::{
     alarms, all_goes_on, ha, paired_with, tell, traffic, wait_for_leader, wait_for_role,
-    wait_until_synchronised,
 };
 use crate::traffic::ask;
 use anyhow::{Result, ensure};
@@ -70,7 +69,7 @@ pub(crate) fn nothing_is_changed_at_one_alone_while_both_live() -> Result<()> {
         ensure!(alarms.contains("channel is down"), "{alarms}");
     }
     lab.heal_channel()?;
-    wait_until_synchronised(&lab)?;
+    lab.wait_until_synchronised(PATIENCE)?;
     lab.kill_balancer(Second)?;
     wait_for(PATIENCE, "the leader to take changes alone", || {
         let output = lab.lbctl_on(First, &["backend", "drain", "www/web1"])?;
@@ -79,7 +78,7 @@ pub(crate) fn nothing_is_changed_at_one_alone_while_both_live() -> Result<()> {
     })?;
     lab.heal(Second)?;
     lab.start_lbd_on(Second)?;
-    wait_until_synchronised(&lab)?;
+    lab.wait_until_synchronised(PATIENCE)?;
     ensure!(backends(&lab, First)? == backends(&lab, Second)?);
     Ok(())
 }
@@ -102,7 +101,7 @@ pub(crate) fn a_switchover_breaks_nothing() -> Result<()> {
         wait_for_leader(&lab, leader)?;
         wait_for_role(&lab, leader.other(), "standby")?;
         arrivals.wait_for_more(20)?;
-        wait_until_synchronised(&lab)?;
+        lab.wait_until_synchronised(PATIENCE)?;
     }
     tell("switched four times", arrivals)?;
     all_goes_on(&lab, regulars)
@@ -118,7 +117,7 @@ pub(crate) fn a_restart_of_either_breaks_nothing() -> Result<()> {
         wait_for_leader(&lab, balancer.other())?;
         arrivals.wait_for_more(20)?;
         lab.start_lbd_on(balancer)?;
-        wait_until_synchronised(&lab)?;
+        lab.wait_until_synchronised(PATIENCE)?;
         wait_for_leader(&lab, First)?;
         wait_for_role(&lab, Second, "standby")?;
         arrivals.wait_for_more(20)?;

@@ -10,10 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, anyhow};
-use kit::layout::VIP;
-use kit::netns::Namespace;
-use kit::outage::{self, Attempt};
+use anyhow::{Context as _, Result, anyhow, ensure};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::socket::{
     AddressFamily, SockFlag, SockType, SockaddrIn, connect, setsockopt, socket, sockopt,
@@ -21,7 +18,10 @@ use nix::sys::socket::{
 use nix::sys::time::TimeSpec;
 use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
 
-use crate::support::go_on;
+use crate::interrupt;
+use crate::layout::VIP;
+use crate::netns::Namespace;
+use crate::outage::{self, Attempt};
 
 /// From the beginning of one connection to that of the next.
 const INTERVAL: Duration = Duration::from_millis(1);
@@ -36,15 +36,15 @@ const REQUEST: &[u8] = b"GET /whoami HTTP/1.1\r\nHost: www.foobar.com\r\nConnect
 const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\n";
 
 /// What the prober saw.
-pub(crate) struct Seen {
+pub struct Seen {
     /// How long no connection was established.
-    pub(crate) unconnected: Duration,
+    pub unconnected: Duration,
     /// How long none was answered.
-    pub(crate) unanswered: Duration,
+    pub unanswered: Duration,
 }
 
 /// A prober at work. Dropping this ends it.
-pub(crate) struct Prober {
+pub struct Prober {
     shared: Arc<Shared>,
     thread: Option<JoinHandle<Result<Result<Vec<Probe>>>>>,
 }
@@ -58,7 +58,7 @@ struct Shared {
 
 impl Prober {
     /// Starts it in `namespace`.
-    pub(crate) fn start(namespace: &Namespace) -> Result<Self> {
+    pub fn start(namespace: &Namespace) -> Result<Self> {
         let shared = Arc::new(Shared::default());
         let thread = namespace.spawn({
             let shared = Arc::clone(&shared);
@@ -72,20 +72,20 @@ impl Prober {
 
     /// Waits until connections are established again, one after the other; for at most `limit`,
     /// after which it is as it is.
-    pub(crate) fn wait_until_well(&self, limit: Duration) -> Result<()> {
+    pub fn wait_until_well(&self, limit: Duration) -> Result<()> {
         const LOOK: Duration = Duration::from_millis(20);
         let deadline = Instant::now() + limit;
         // What it saw before does not count.
         self.shared.well.store(0, Ordering::Relaxed);
         while self.shared.well.load(Ordering::Relaxed) < WELL && Instant::now() < deadline {
-            go_on()?;
+            ensure!(!interrupt::arrived(), "interrupted");
             std::thread::sleep(LOOK);
         }
         Ok(())
     }
 
     /// Ends it; returns what it saw of what was begun since `start`.
-    pub(crate) fn stop(mut self, start: Instant) -> Result<Seen> {
+    pub fn stop(mut self, start: Instant) -> Result<Seen> {
         let end = Instant::now();
         self.shared.stop.store(true, Ordering::Relaxed);
         let thread = self.thread.take().context("the prober was stopped twice")?;
