@@ -1,17 +1,19 @@
-//! `cargo xtask demo`: a load balancer at work, and what its users notice when things break.
+//! `cargo xtask demo`: load balancers at work, and what their users notice when things break.
 
+mod balancers;
 mod load;
 mod report;
 mod transfer;
+mod webs;
 
 use std::net::SocketAddr;
+use std::process;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Result, bail};
+use kit::interrupt;
 use kit::lab::{Lab, Programs};
 use kit::layout::{VIP, web_name};
-use kit::{interrupt, wait};
-use std::process;
 
 use crate::lab;
 use load::Load;
@@ -30,7 +32,7 @@ pub(crate) struct Args {
     keep: bool,
 
     /// How long each phase lasts
-    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..))]
     seconds: u64,
 
     /// The lab's name
@@ -46,83 +48,54 @@ pub(crate) fn run(args: Args) -> Result<()> {
     let programs = lab::programs()?;
     // From here on there is something to clean up when the user has seen enough.
     interrupt::catch()?;
-    let report = Report::new((1..=WEBS).map(web_name).collect());
+    let mut report = Report::new((1..=WEBS).map(web_name).collect());
 
-    let shown = show(&args, programs, &report);
+    let shown = show(&args, programs, &mut report);
     // The lab is gone by now; an interruption is the user's wish, not an error to explain.
+    if shown.is_err() {
+        // It may have been in the middle of a row.
+        println!();
+    }
     if shown.is_err() && interrupt::arrived() {
-        println!("\ninterrupted; the lab is removed");
+        println!("interrupted; the lab is removed");
         process::exit(128 + SIGINT);
     }
     shown
 }
 
-fn show(args: &Args, programs: Programs, report: &Report) -> Result<()> {
-    report.step("a client, a load balancer and three web servers, in namespaces of this machine");
-    let mut lab = Lab::builder(programs).name(&args.name).webs(WEBS).build()?;
-    lab.start_webs()?;
-    lab.start_lbd()?;
-    wait::wait_for(PATIENCE, "all web servers to be up", || {
-        (1..=WEBS).try_for_each(|n| expect(&lab, n, "operational", "up"))
-    })?;
+fn show(args: &Args, programs: Programs, report: &mut Report) -> Result<()> {
+    report
+        .step("a client, two load balancers and three web servers, in namespaces of this machine");
+    let builder = Lab::builder(programs).name(&args.name).webs(WEBS).pair();
+    let mut lab = builder.build()?;
+    lab::start(&mut lab)?;
+    webs::wait_until_up(&lab)?;
+    report.step("lb leads; lb2 is paired with it, and ready to; users are at work from now on");
     story(&mut lab, report, Duration::from_secs(args.seconds))?;
-    println!();
+    let verdict = report.verdict();
     if args.keep {
+        println!();
         lab::print(&lab::explain(&lab))?;
         lab.keep();
     }
-    Ok(())
+    verdict
 }
 
-/// What happens, in order. Each phase is a row of the table.
-fn story(lab: &mut Lab, report: &Report, each: Duration) -> Result<()> {
+/// What happens, in order: first to the web servers, then to the load balancers.
+fn story(lab: &mut Lab, report: &mut Report, each: Duration) -> Result<()> {
     let vip = SocketAddr::from((VIP, 80));
     let client = lab.client();
     let transfers = transfer::start(&client, vip, usize::from(WEBS))?;
-    let load = Load::start(&client, vip)?;
-    let phase = |name: &str| -> Result<()> {
-        pause(each)?;
-        report.row(name, &load.take());
-        Ok(())
-    };
-
-    report.head();
-    phase("all is well")?;
-
-    lab.must_lbctl(&["backend", "drain", "www/web1"])?;
-    phase("web1 is drained")?;
-
-    lab.must_lbctl(&["backend", "enable", "www/web1"])?;
-    wait::wait_for(PATIENCE, "web1 to be back", || {
-        expect(lab, 1, "admin", "ready")
-    })?;
-    phase("web1 is back")?;
-
-    lab.stop_web(2)?;
-    wait::wait_for(PATIENCE, "lbd to notice that web2 is dead", || {
-        expect(lab, 2, "operational", "down")
-    })?;
-    report.row("web2 is killed, not yet noticed", &load.take());
-    phase("web2 is known to be dead")?;
-
-    lab.kill_lbd()?;
-    phase("lbd is killed as well")?;
-
-    lab.start_lbd()?;
-    phase("lbd is started again")?;
-
-    lab.start_web(2)?;
-    wait::wait_for(PATIENCE, "web2 to be up again", || {
-        expect(lab, 2, "operational", "up")
-    })?;
-    phase("web2 is started again")?;
-
+    let mut load = Load::start(&client, vip)?;
+    webs::story(lab, &load, report, each)?;
+    load.hold()?;
+    balancers::story(lab, &load, report, each)?;
     drop(load);
     let outcomes: Vec<_> = transfers
         .into_iter()
         .map(transfer::Transfer::finish)
         .collect();
-    report.transfers(&outcomes);
+    report.transfers(&outcomes, webs::KILLED);
     Ok(())
 }
 
@@ -135,22 +108,5 @@ fn pause(length: Duration) -> Result<()> {
         }
         std::thread::sleep(Duration::from_millis(50));
     }
-    Ok(())
-}
-
-/// An error unless lbd says that web server `n` is in this state.
-fn expect(lab: &Lab, n: u8, field: &str, expected: &str) -> Result<()> {
-    let status = lab.lbctl_json(&["status"])?;
-    let name = web_name(n);
-    let backends = status["services"][0]["backends"].as_array();
-    let backend = backends
-        .and_then(|backends| backends.iter().find(|backend| backend["name"] == *name))
-        .with_context(|| format!("lbctl status does not mention {name}"))?;
-    let state = &backend[field];
-    ensure!(
-        state == expected,
-        "{name} is {state} ({})",
-        backend["reason"]
-    );
     Ok(())
 }

@@ -3,14 +3,19 @@
 use std::fs;
 use std::io::{self, Write as _};
 use std::os::unix::process::CommandExt as _;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use clap::Subcommand;
 use kit::lab::{self, Lab};
+use kit::layout::Balancer::{self, First, Second};
 use kit::layout::{Layout, VIP};
 use kit::netns::Namespace;
 
 use crate::{programs, setup};
+
+/// How long everything may take to be ready.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Options of the task.
 #[derive(clap::Args)]
@@ -25,8 +30,12 @@ pub(crate) struct Args {
 
 #[derive(Subcommand)]
 enum Action {
-    /// Create the lab and start everything in it
+    /// Create the lab and start everything in it: a pair of load balancers, unless told otherwise
     Up {
+        /// One load balancer instead of two
+        #[arg(long)]
+        single: bool,
+
         /// How many web servers
         #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=200))]
         webs: u8,
@@ -35,7 +44,17 @@ enum Action {
     Down,
     /// List the labs and what runs in them
     Status,
-    /// Run a command on a host of the lab: client, lb, switch, web1, web2, …
+    /// Cut a load balancer off and kill everything on it, as if it lost power
+    Kill {
+        /// The load balancer: lb or lb2
+        host: String,
+    },
+    /// Give it power again, and start lbd on it
+    Revive {
+        /// The load balancer: lb or lb2
+        host: String,
+    },
+    /// Run a command on a host of the lab: client, lb, lb2, switch, web1, web2, …
     Exec {
         /// The host
         host: String,
@@ -47,9 +66,11 @@ enum Action {
 
 pub(crate) fn run(args: Args) -> Result<()> {
     match args.action {
-        Action::Up { webs } => up(&args.name, webs),
+        Action::Up { single, webs } => up(&args.name, single, webs),
         Action::Down => Lab::down(&args.name),
         Action::Status => status(),
+        Action::Kill { host } => open(&args.name, &host, Lab::kill_balancer),
+        Action::Revive { host } => open(&args.name, &host, Lab::revive_balancer),
         Action::Exec { host, command } => exec(&args.name, &host, &command),
     }
 }
@@ -70,16 +91,51 @@ pub(crate) fn ensure_free(name: &str) -> Result<()> {
     Ok(())
 }
 
-fn up(name: &str, webs: u8) -> Result<()> {
+fn up(name: &str, single: bool, webs: u8) -> Result<()> {
     ensure_free(name)?;
     let programs = programs()?;
     kit::interrupt::catch()?;
-    let mut lab = Lab::builder(programs).name(name).webs(webs).build()?;
-    lab.start_webs()?;
-    lab.start_lbd()?;
+    let mut builder = Lab::builder(programs).name(name).webs(webs);
+    if !single {
+        builder = builder.pair();
+    }
+    let mut lab = builder.build()?;
+    start(&mut lab)?;
     let text = explain(&lab);
     lab.keep();
     print(&text)
+}
+
+/// Starts everything; the first of two balancers leads, and the second one knows all that it does.
+pub(crate) fn start(lab: &mut Lab) -> Result<()> {
+    lab.config.ha.unicast = true;
+    // The machine may be a small one, and must not seem dead for being busy.
+    lab.config.interval = "500ms".to_owned();
+    lab.config.timeout = "500ms".to_owned();
+    lab.write_config()?;
+    lab.start_webs()?;
+    for &balancer in lab.layout().balancers() {
+        lab.start_lbd_on(balancer)?;
+    }
+    if lab.layout().is_pair() {
+        lab.wait_until_leads(First, PATIENCE)?;
+        lab.pair_up()?;
+        lab.wait_until_synchronised(PATIENCE)?;
+    }
+    Ok(())
+}
+
+/// Does something to a load balancer of a lab that is left running.
+fn open(name: &str, host: &str, act: fn(&mut Lab, Balancer) -> Result<()>) -> Result<()> {
+    let mut lab = Lab::open(name, programs()?)?;
+    let balancers = lab.layout().balancers();
+    let known: Vec<&str> = balancers.iter().map(|it| it.host()).collect();
+    let balancer = balancers.iter().find(|it| it.host() == host);
+    let balancer = balancer.with_context(|| {
+        let known = known.join(", ");
+        format!("there is no load balancer {host} in {name}, but {known}")
+    })?;
+    act(&mut lab, *balancer)
 }
 
 /// Writes to standard output. `println!` would panic where nobody reads any further.
@@ -94,23 +150,42 @@ pub(crate) fn print(text: &str) -> Result<()> {
 pub(crate) fn explain(lab: &Lab) -> String {
     let layout = lab.layout();
     let name = layout.name();
-    let lbctl = format!(
-        "{} --socket {}",
-        lab.programs().lbctl.display(),
-        layout.socket().display()
-    );
-    format!(
+    let lbctl = |balancer| {
+        let socket = layout.socket_of(balancer);
+        format!(
+            "{} --socket {}",
+            lab.programs().lbctl.display(),
+            socket.display()
+        )
+    };
+    let first = lbctl(First);
+    let mut text = format!(
         "The lab {name} is up. To look around:\n\
-         \n  {lbctl} status\
-         \n  {lbctl} backend list\
-         \n  {lbctl} backend drain www/web1\
+         \n  {first} status\
+         \n  {first} backend list\
+         \n  {first} backend drain www/web1\
          \n  cargo xtask lab exec --name {name} client -- curl -s http://{VIP}/whoami\
          \n  cargo xtask lab exec --name {name} lb -- ip -brief address\
-         \n  cargo xtask lab status\
-         \n\nLogs are in {}. To remove it:\n\
+         \n  cargo xtask lab status\n",
+    );
+    if layout.is_pair() {
+        let second = lbctl(Second);
+        text += &format!(
+            "\nThere are two load balancers, paired: lb leads, and lb2 stands by. Either takes changes, \
+             for both.\n\
+             \n  {first} ha status         # of lb\
+             \n  {second} ha status        # of lb2\
+             \n  {first} ha switch         # the other one leads, and nobody notices\
+             \n  cargo xtask lab kill --name {name} lb      # as if it lost power\
+             \n  cargo xtask lab revive --name {name} lb    # it catches up, and leads again\n"
+        );
+    }
+    text += &format!(
+        "\nLogs are in {}. To remove it:\n\
          \n  cargo xtask lab down --name {name}\n",
         layout.run_dir().display(),
-    )
+    );
+    text
 }
 
 fn status() -> Result<()> {

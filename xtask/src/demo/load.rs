@@ -12,14 +12,38 @@ use anyhow::Result;
 use kit::http::{Connection, Response};
 use kit::netns::Namespace;
 
-/// How many users keep their connection, and how many open one for each request.
-const USERS_OF_EACH_KIND: usize = 4;
-/// After how many requests a kept connection is replaced.
-const REQUESTS_PER_CONNECTION: u32 = 200;
-/// How long a user thinks between requests.
-const PAUSE: Duration = Duration::from_millis(2);
-/// How long a user waits before giving up.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// What users of a kind do.
+#[derive(Clone, Copy)]
+struct Habit {
+    /// How many there are.
+    users: usize,
+    /// After how many requests a connection is replaced.
+    requests: u32,
+    /// How long they think between requests.
+    pause: Duration,
+}
+
+/// A connection for each request.
+const COMING: Habit = Habit {
+    users: 4,
+    requests: 1,
+    pause: Duration::from_millis(2),
+};
+/// A connection for some requests.
+const STAYING: Habit = Habit {
+    requests: 200,
+    ..COMING
+};
+/// A connection for as long as it lasts.
+const HOLDING: Habit = Habit {
+    users: HELD,
+    requests: u32::MAX,
+    pause: Duration::from_millis(50),
+};
+/// How many connections are held once that is asked for.
+pub(crate) const HELD: usize = 20;
+/// How long a user waits before giving up: longer than it takes until what was lost is sent again.
+const PATIENCE: Duration = Duration::from_secs(3);
 
 /// What happened since the last look.
 #[derive(Debug, Clone)]
@@ -28,6 +52,10 @@ pub(crate) struct Tally {
     /// How long that is, once taken.
     pub(crate) lasted: Duration,
     pub(crate) requests: u64,
+    /// Connections that were open, and ended before their user wished so.
+    pub(crate) broken: u64,
+    /// How long a request took at most, with connecting where it had to.
+    pub(crate) slowest: Duration,
     /// What went wrong, and how often.
     pub(crate) errors: BTreeMap<String, u64>,
     /// Requests per server that answered.
@@ -40,13 +68,21 @@ impl Tally {
             since: Instant::now(),
             lasted: Duration::ZERO,
             requests: 0,
+            broken: 0,
+            slowest: Duration::ZERO,
             errors: BTreeMap::new(),
             servers: BTreeMap::new(),
         }
     }
 
-    fn count(&mut self, result: io::Result<Response>) {
+    /// How many requests were not answered, or wrongly.
+    pub(crate) fn failed(&self) -> u64 {
+        self.errors.values().sum()
+    }
+
+    fn count(&mut self, result: io::Result<Response>, begun: Instant) {
         self.requests += 1;
+        self.slowest = self.slowest.max(begun.elapsed());
         match result {
             Ok(Response {
                 status: 200,
@@ -67,6 +103,8 @@ impl Tally {
 
 /// Users at work. Dropping this sends them home.
 pub(crate) struct Load {
+    client: Namespace,
+    address: SocketAddr,
     tally: Arc<Mutex<Tally>>,
     stop: Arc<AtomicBool>,
     users: Vec<JoinHandle<Result<()>>>,
@@ -75,23 +113,35 @@ pub(crate) struct Load {
 impl Load {
     pub(crate) fn start(client: &Namespace, address: SocketAddr) -> Result<Self> {
         let mut load = Self {
+            client: client.clone(),
+            address,
             tally: Arc::new(Mutex::new(Tally::new())),
             stop: Arc::new(AtomicBool::new(false)),
             users: Vec::new(),
         };
-        for requests in [1, REQUESTS_PER_CONNECTION] {
-            for _ in 0..USERS_OF_EACH_KIND {
-                let tally = Arc::clone(&load.tally);
-                let stop = Arc::clone(&load.stop);
-                let user = client.spawn(move || {
-                    while !stop.load(Ordering::Relaxed) {
-                        use_connection(address, requests, &tally, &stop);
-                    }
-                })?;
-                load.users.push(user);
-            }
-        }
+        load.add(COMING)?;
+        load.add(STAYING)?;
         Ok(load)
+    }
+
+    /// Adds users who hold their connections.
+    pub(crate) fn hold(&mut self) -> Result<()> {
+        self.add(HOLDING)
+    }
+
+    fn add(&mut self, habit: Habit) -> Result<()> {
+        for _ in 0..habit.users {
+            let tally = Arc::clone(&self.tally);
+            let stop = Arc::clone(&self.stop);
+            let address = self.address;
+            let user = self.client.spawn(move || {
+                while !stop.load(Ordering::Relaxed) {
+                    use_connection(address, habit, &tally, &stop);
+                }
+            })?;
+            self.users.push(user);
+        }
+        Ok(())
     }
 
     /// What happened since this was last called.
@@ -112,26 +162,32 @@ impl Drop for Load {
     }
 }
 
-fn use_connection(address: SocketAddr, requests: u32, tally: &Mutex<Tally>, stop: &AtomicBool) {
+fn use_connection(address: SocketAddr, habit: Habit, tally: &Mutex<Tally>, stop: &AtomicBool) {
+    let mut begun = Instant::now();
     let mut connection = match Connection::open(address, PATIENCE) {
         Ok(connection) => connection,
         Err(error) => {
-            lock(tally).count(Err(error));
-            std::thread::sleep(PAUSE);
+            lock(tally).count(Err(error), begun);
+            std::thread::sleep(habit.pause);
             return;
         }
     };
-    for _ in 0..requests {
+    for _ in 0..habit.requests {
         if stop.load(Ordering::Relaxed) {
             return;
         }
         let result = connection.get("/whoami");
         let failed = result.is_err();
-        lock(tally).count(result);
-        std::thread::sleep(PAUSE);
+        {
+            let mut tally = lock(tally);
+            tally.broken += u64::from(failed);
+            tally.count(result, begun);
+        }
+        std::thread::sleep(habit.pause);
         if failed {
             return;
         }
+        begun = Instant::now();
     }
 }
 

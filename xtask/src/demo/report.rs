@@ -1,14 +1,20 @@
 //! The demo's account on the terminal.
 
-use std::io::{self, IsTerminal as _};
+use std::io::{self, IsTerminal as _, Write as _};
 
-use super::load::Tally;
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use kit::layout::{Balancer, web_name};
+
+use super::load::{HELD, Tally};
 use super::transfer::Outcome;
 
-/// Prints, in colour where that is welcome.
+/// Prints, in colour where that is welcome, and notes what is not as it was promised.
 pub(crate) struct Report {
     colour: bool,
     servers: Vec<String>,
+    failures: Vec<String>,
 }
 
 /// Colours, as the parameter of the escape sequence.
@@ -26,6 +32,7 @@ impl Report {
         Self {
             colour: io::stdout().is_terminal() && !refused,
             servers,
+            failures: Vec::new(),
         }
     }
 
@@ -34,8 +41,35 @@ impl Report {
         println!("{}", self.paint(Style::Bold, &format!("==> {text}")));
     }
 
-    /// The head of the table.
-    pub(crate) fn head(&self) {
+    /// What was promised: if it does not hold, `otherwise` says what was seen instead.
+    pub(crate) fn expect(&mut self, holds: bool, otherwise: &str) {
+        if !holds {
+            self.failures.push(otherwise.to_owned());
+        }
+    }
+
+    /// Whether all was as promised; an error says what was not.
+    pub(crate) fn verdict(&self) -> Result<()> {
+        ensure!(
+            self.failures.is_empty(),
+            "this is not as it was promised:\n  {}",
+            self.failures.join("\n  ")
+        );
+        let text = "As promised: planned changes went unnoticed, and no connection was lost with a \
+                    load balancer.";
+        println!("{}", self.paint(Style::Green, text));
+        Ok(())
+    }
+
+    /// The beginning of a row: what happens from now on.
+    pub(crate) fn begin(&self, phase: &str) {
+        print!("{phase:<34}");
+        // Whoever looks on may have gone; the report goes on for those who have not.
+        let _ = io::stdout().flush();
+    }
+
+    /// The head of the table about the web servers, and who served how many.
+    pub(crate) fn head_of_webs(&self) {
         let servers: String = self
             .servers
             .iter()
@@ -49,15 +83,9 @@ impl Report {
         println!("{}", self.paint(Style::Bold, &head));
     }
 
-    /// A row of the table.
-    pub(crate) fn row(&self, phase: &str, tally: &Tally) {
-        let errors: u64 = tally.errors.values().sum();
-        let style = if errors == 0 {
-            Style::Green
-        } else {
-            Style::Red
-        };
-        let answered = tally.requests.saturating_sub(errors).max(1);
+    /// The rest of a row of that table.
+    pub(crate) fn row_of_webs(&self, tally: &Tally) {
+        let answered = tally.requests.saturating_sub(tally.failed()).max(1);
         let shares: String = self
             .servers
             .iter()
@@ -65,18 +93,56 @@ impl Report {
             .map(|share| format!("{:>6.1} %", share * 100.0))
             .collect();
         println!(
-            "{phase:<34}{:>8.1}{:>10}{}{shares}",
+            "{:>8.1}{:>10}{}{shares}",
             tally.lasted.as_secs_f64(),
             tally.requests,
-            self.paint(style, &format!("{errors:>8}")),
+            self.bad(tally.failed(), 8),
         );
-        for (what, count) in &tally.errors {
-            println!("    {count} × {what}");
-        }
+        errors(tally);
     }
 
-    /// How the long downloads went.
-    pub(crate) fn transfers(&self, outcomes: &[Outcome]) {
+    /// The head of the table about the load balancers.
+    pub(crate) fn head_of_balancers(&self) {
+        println!();
+        let head = format!(
+            "{:<34}{:>8}{:>10}{:>8}{:>8}{:>10}{:>10}{:>7}",
+            "while", "seconds", "requests", "errors", "broken", "gap", "slowest", "leads"
+        );
+        println!("{}", self.paint(Style::Bold, &head));
+    }
+
+    /// The rest of a row of that table. The gap is the longest time without a new connection.
+    pub(crate) fn row_of_balancers(&self, tally: &Tally, gap: Duration, leader: Balancer) {
+        let milliseconds = |it: Duration| it.as_secs_f64() * 1_000.0;
+        println!(
+            "{:>8.1}{:>10}{}{}{:>7.0} ms{:>7.0} ms{:>7}",
+            tally.lasted.as_secs_f64(),
+            tally.requests,
+            self.bad(tally.failed(), 8),
+            self.bad(tally.broken, 8),
+            milliseconds(gap),
+            milliseconds(tally.slowest),
+            leader.host(),
+        );
+        errors(tally);
+    }
+
+    /// Something about the row before.
+    pub(crate) fn note(&self, text: &str) {
+        println!("    {text}");
+    }
+
+    /// What the second table's columns mean.
+    pub(crate) fn legend(&self) {
+        println!(
+            "broken: open connections that ended too soon; {HELD} were held all the while.\n\
+             gap: the longest time without a new connection, though one was begun every millisecond.\n\
+             slowest: the longest that a request took; what was lost is sent again, at first after 1 s."
+        );
+    }
+
+    /// How the long downloads went. One of them is from the server that was killed.
+    pub(crate) fn transfers(&mut self, outcomes: &[Outcome], killed: u8) {
         println!("\nDownloads that ran all the while, each byte checked:");
         for Outcome {
             server,
@@ -87,10 +153,23 @@ impl Report {
             let megabytes = *bytes as f64 / 1e6;
             let end = match broken {
                 None => self.paint(Style::Green, "unbroken"),
-                Some(why) => self.paint(Style::Red, &format!("broke off: {why}")),
+                Some(_) if *server == web_name(killed) => {
+                    "broke off, for the server was killed".to_owned()
+                }
+                Some(why) => {
+                    let why = format!("broke off: {why}");
+                    self.expect(false, &format!("the download from {server} {why}"));
+                    self.paint(Style::Red, &why)
+                }
             };
             println!("  {server}: {megabytes:.1} MB, {end}");
         }
+    }
+
+    /// A count of what had better be none.
+    fn bad(&self, count: u64, width: usize) -> String {
+        let style = if count == 0 { Style::Green } else { Style::Red };
+        self.paint(style, &format!("{count:>width$}"))
     }
 
     fn paint(&self, style: Style, text: &str) -> String {
@@ -99,5 +178,12 @@ impl Report {
         } else {
             text.to_owned()
         }
+    }
+}
+
+/// What went wrong, below a row.
+fn errors(tally: &Tally) {
+    for (what, count) in &tally.errors {
+        println!("    {count} × {what}");
     }
 }
