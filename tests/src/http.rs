@@ -67,7 +67,11 @@ impl Connection {
                 .unwrap_or(usize::MAX)
                 .min(buffer.len());
             let part = &mut buffer[..want];
-            let read = self.stream.read(part)?;
+            let read = match self.stream.read(part) {
+                // A wait with a limit is not taken up again by the kernel: see signal(7).
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                read => read?,
+            };
             if read == 0 {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
