@@ -96,10 +96,11 @@ enum Command {
 enum HaCommand {
     /// Whether this one leads, since when and why, and what was sent and heard
     Status,
-    /// Hand leadership to the other host, without a gap
+    /// Have the other one of the two lead, without a gap
     ///
-    /// Works on either. Whoever hands over stands behind the other until `ha release`, or until it
-    /// leads again because the other ended.
+    /// Works on either: the leader hands over, and the standby takes over. Whoever handed over stands
+    /// behind the other until `ha release`, until its lbd is started again, or until it leads because
+    /// the other ended.
     Switch,
     /// Go back to the configured priority after a switch
     Release,

@@ -419,6 +419,10 @@ fn links(ha: &Ha, links: &HeartbeatLinks, port: u16) -> anyhow::Result<Vec<Link>
                      {interface}`"
                 )
             })?;
+            ensure!(
+                local != *peer,
+                "peer, {peer}, is an address of this host: name the other one's"
+            );
             vec![Link {
                 local: at(local),
                 remote: at(*peer),

@@ -187,7 +187,12 @@ impl Overlay {
             }
         }
         for (name, backend) in &self.added_backends {
-            if !applied.step(format!("backend {name}"), backend.change(name)) {
+            let change = match applied.has(name, backend) {
+                // The file has it by now: what else was said of it stands.
+                true => backend.patch(name),
+                false => backend.change(name),
+            };
+            if !applied.step(format!("backend {name}"), change) {
                 let left_out = &mut applied.left_out.added_backends;
                 left_out.insert(name.clone(), backend.clone());
             }
@@ -275,6 +280,13 @@ pub struct Applied {
 }
 
 impl Applied {
+    /// Whether there is this backend, at this address.
+    fn has(&self, name: &BackendRef, wanted: &AddedBackend) -> bool {
+        let service = self.config.services.get(&name.service);
+        let backend = service.and_then(|service| service.backends.get(&name.backend));
+        backend.is_some_and(|backend| backend.address.to_string() == wanted.address)
+    }
+
     fn step(&mut self, what: String, change: Result<Change, Refusal>) -> bool {
         match change.and_then(|change| change::apply(&self.config, &change)) {
             Ok(config) => {
@@ -301,6 +313,14 @@ impl AddedService {
 }
 
 impl AddedBackend {
+    fn patch(&self, name: &BackendRef) -> Result<Change, Refusal> {
+        let patch = BackendPatch {
+            weight: Some(self.weight),
+            admin: Some(self.admin.to_string()),
+        };
+        change::set_backend(name.service.as_str(), name.backend.as_str(), &patch)
+    }
+
     fn change(&self, name: &BackendRef) -> Result<Change, Refusal> {
         let new = NewBackend {
             name: name.backend.to_string(),

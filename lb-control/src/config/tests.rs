@@ -758,3 +758,38 @@ fn what_is_shared_is_nobody_elses() {
         "{error}"
     );
 }
+
+/// It was added and drained by CLI, and then the file came to have it, too.
+#[test]
+fn what_the_file_has_by_now_keeps_what_was_said_of_it() {
+    let base = full();
+    let name: BackendRef = "www/late".parse().unwrap();
+    let new = NewBackend {
+        name: "late".to_owned(),
+        address: "10.0.2.99:80".to_owned(),
+        weight: Some(3),
+    };
+    let add = change::add_backend("www", &new).unwrap();
+    let file = change::apply(
+        &base,
+        &change::add_backend(
+            "www",
+            &NewBackend {
+                weight: None,
+                ..new
+            },
+        )
+        .unwrap(),
+    );
+    let file = file.unwrap();
+    let patch = BackendPatch {
+        weight: None,
+        admin: Some("drain".to_owned()),
+    };
+    let drain = change::set_backend("www", "late", &patch).unwrap();
+    let running = change::apply(&change::apply(&base, &add).unwrap(), &drain).unwrap();
+    let applied = Overlay::between(&base, &running).apply(&file);
+    let late = &applied.config.services[&name.service].backends[&name.backend];
+    assert_eq!((late.weight, late.admin), (3, Admin::Drain));
+    assert_eq!(applied.reasons, Vec::<String>::new());
+}

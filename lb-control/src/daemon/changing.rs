@@ -85,8 +85,9 @@ impl<D: Dataplane> Daemon<D> {
             .map_err(|full| full.to_string())
     }
 
-    /// Makes a change: writes it down, and makes the tables follow.
-    pub(super) fn commit(&mut self, prepared: Prepared) -> Result<u64, Refusal> {
+    /// Makes a change: writes it down, and makes the tables follow. `is_kept`: the other host has
+    /// written it down, so that it is made even if it cannot be written down here yet.
+    pub(super) fn commit(&mut self, prepared: Prepared, is_kept: bool) -> Result<u64, Refusal> {
         let Prepared {
             next,
             cut,
@@ -99,7 +100,10 @@ impl<D: Dataplane> Daemon<D> {
         } else {
             self.next_version(&next)
         };
-        self.install(next, version, file, left_out, &cut)?;
+        self.install(next, version, file, left_out, &cut, is_kept)?;
+        if let Some(pairing) = &mut self.pairing {
+            pairing.dropped.clear();
+        }
         Ok(self.revision())
     }
 
@@ -108,7 +112,8 @@ impl<D: Dataplane> Daemon<D> {
         self.version.next(&self.host_id, Snapshot::hash(next))
     }
 
-    /// Makes `next` the running configuration.
+    /// Makes `next` the running configuration. If it cannot be written down it is not made, unless it
+    /// `is_kept` elsewhere: then that is tried again at each sweep.
     pub(super) fn install(
         &mut self,
         next: Config,
@@ -116,15 +121,19 @@ impl<D: Dataplane> Daemon<D> {
         file: Option<File>,
         left_out: Option<Overlay>,
         cut: &[BackendRef],
+        is_kept: bool,
     ) -> Result<(), Refusal> {
         let left_out = left_out.unwrap_or_else(|| self.left_out.clone());
         let base = file.as_ref().map_or(&self.base, |file| &file.base);
-        let kept = keep(base, &next, &version, &left_out);
-        match (kept, &file) {
-            (Ok(()), _) => {}
-            (Err(error), None) => return Err(Refusal::Failed(chain(&error))),
-            // What the file says is on disk: it is tried again at each sweep.
-            (Err(error), Some(_)) => self.unkept = Some(chain(&error)),
+        match keep(base, &next, &version, &left_out) {
+            Ok(()) => self.unkept = None,
+            // What the file says is on disk.
+            Err(error) if is_kept || file.is_some() => {
+                let error = chain(&error);
+                tracing::error!(error, "what runs is not written down");
+                self.unkept = Some(error);
+            }
+            Err(error) => return Err(Refusal::Failed(chain(&error))),
         }
         if left_out != self.left_out || file.is_some() {
             self.warnings.clear();

@@ -110,6 +110,11 @@ impl Leading {
         matches!(self.main.role, Role::Leader)
     }
 
+    /// What the main group's priority is but for switchovers.
+    pub(super) fn own_priority(&self) -> Priority {
+        self.priority(&self.main)
+    }
+
     /// The leader has made way, in the main group.
     pub(super) fn take_over(&self) {
         let main = self.duties().filter(|duty| duty.is.group.is_none());

@@ -100,6 +100,10 @@ pub(super) struct Pairing {
     synchronised: Option<Instant>,
     /// What was changed here while the other host was away, and is dropped.
     pub(super) dropped: Vec<String>,
+    /// What both had when they had the same last.
+    common: Option<Config>,
+    /// This host joined the other one, whose configuration it takes over.
+    joined: bool,
     /// What is to be mended on this host.
     fault: Option<String>,
     /// Who was turned away last, or turned us away.
@@ -131,6 +135,8 @@ impl Pairing {
             reason: "it was not there yet".to_owned(),
             synchronised: None,
             dropped: Vec::new(),
+            common: None,
+            joined: false,
             fault: None,
             refused: None,
             started: Instant::now(),
@@ -238,7 +244,7 @@ impl<D: Dataplane> Daemon<D> {
         };
         match place {
             Ok(Place::Here) => {
-                let result = self.commit(prepared);
+                let result = self.commit(prepared, false);
                 self.tell_config();
                 self.reply(reply, result);
             }
@@ -254,6 +260,9 @@ impl<D: Dataplane> Daemon<D> {
         let Some(pairing) = self.pairing.as_ref().filter(|it| it.is_paired()) else {
             return Ok(Place::Here);
         };
+        if let Some(error) = &self.unkept {
+            return refuse(format!("what runs cannot be written down: {error}"));
+        }
         let leads = self.leads();
         if pairing.connected.is_some() {
             if let Err(reason) = pairing.session.is_synchronised()
@@ -287,7 +296,7 @@ impl<D: Dataplane> Daemon<D> {
         };
         if version == self.version {
             // Backends that left before are to leave by force: that is in the tables.
-            let result = self.commit(prepared);
+            let result = self.commit(prepared, false);
             return self.reply(reply, result);
         }
         let Some(pairing) = &mut self.pairing else {
@@ -355,7 +364,7 @@ impl<D: Dataplane> Daemon<D> {
         let Some(offered) = self.pairing.as_mut().and_then(|it| it.offered.take()) else {
             return;
         };
-        let result = result.and_then(|()| self.commit(offered.prepared));
+        let result = result.and_then(|()| self.commit(offered.prepared, true));
         self.tell_config();
         self.reply(offered.reply, result);
         // The others were prepared for what was before.
@@ -420,6 +429,10 @@ impl<D: Dataplane> Daemon<D> {
             };
             self.keep_running();
             self.restart_heartbeats(secret);
+            if let Some(pairing) = &mut self.pairing {
+                pairing.joined = true;
+                pairing.common = None;
+            }
         }
         let snapshot = Snapshot::of(&self.running, self.version.clone());
         if let Some(pairing) = &mut self.pairing {
@@ -460,8 +473,8 @@ impl<D: Dataplane> Daemon<D> {
             self.reply(asked.reply, Err(Refusal::Failed(refusal.to_owned())));
         }
         self.settle_offer(Err(Refusal::Failed(
-            "the other host went away before it confirmed: nothing was changed here; look at the \
-             status before you try again"
+            "the other host went away before it confirmed. Nothing is changed here yet; if it has the \
+             change, this host will, too, when the two are connected again"
                 .to_owned(),
         )));
         self.end_switch(Err("the pair's channel broke".to_owned()));
@@ -652,11 +665,25 @@ impl<D: Dataplane> Daemon<D> {
             Effect::SwitchAsked(id) => self.switch(super::switching::Reply::Peer(id)),
             Effect::Switched(id, result) => self.on_switched(id, result),
             Effect::Peer => {
+                self.note_common();
+                self.end_standing_behind();
                 self.tell_router();
                 self.tell_peer(false);
                 self.go_on_switching();
                 self.share_file();
             }
+        }
+    }
+
+    /// Remembers what both have, to tell later what only one of them has.
+    fn note_common(&mut self) {
+        if let Some(pairing) = &mut self.pairing
+            && let Some((_, status)) = pairing.session.peer()
+            && status.version == self.version
+            && !self.unshared
+            && pairing.common.as_ref().map(|it| &it.services) != Some(&self.running.services)
+        {
+            pairing.common = Some(self.running.clone());
         }
     }
 
@@ -711,10 +738,13 @@ impl<D: Dataplane> Daemon<D> {
             ..self.running.clone()
         };
         self.fits(&next)?;
-        let lost = Overlay::between(&next, &self.running).lines();
-        let unshared = self.unshared;
+        let pairing = self.pairing.as_ref();
+        let common = pairing.and_then(|it| it.common.as_ref()).unwrap_or(&next);
+        let lost = Overlay::between(common, &self.running).lines();
+        let news = Overlay::between(&self.running, &next).lines();
+        let conflict = diverged || self.unshared || pairing.is_some_and(|it| it.joined);
         let left_out = Some(Overlay::default());
-        match self.install(next, snapshot.version.clone(), None, left_out, &[]) {
+        match self.install(next, snapshot.version.clone(), None, left_out, &[], false) {
             Ok(()) => {}
             // The tables follow at the next sweep.
             Err(refusal) if self.version == snapshot.version => {
@@ -723,9 +753,11 @@ impl<D: Dataplane> Daemon<D> {
             Err(refusal) => return Err(refusal.to_string()),
         }
         let revision = self.revision();
-        tracing::info!(revision, "took over the other host's configuration");
+        let what = news.join("; ");
+        tracing::info!(revision, what, "took over the other host's configuration");
         if let Some(pairing) = &mut self.pairing {
-            pairing.dropped = match diverged || unshared {
+            pairing.joined = false;
+            pairing.dropped = match conflict {
                 true => lost,
                 false => Vec::new(),
             };
@@ -783,7 +815,7 @@ impl<D: Dataplane> Daemon<D> {
         let result = match (result, asked.prepared.file) {
             (Ok(_), Some(file)) => {
                 let (next, version) = (self.running.clone(), self.version.clone());
-                let installed = self.install(next, version, Some(file), None, &[]);
+                let installed = self.install(next, version, Some(file), None, &[], false);
                 installed.map(|()| self.revision())
             }
             (result, _) => result,

@@ -54,6 +54,12 @@ impl<D: Dataplane> Daemon<D> {
         }));
         alarms.extend(self.leading.iter().flat_map(Leading::alarms));
         alarms.extend(self.pairing.iter().flat_map(Pairing::alarms));
+        if self.made_way.is_some() && !self.leads() {
+            alarms.push(
+                "this host made way for the other one, which reaches backends that it does not"
+                    .to_owned(),
+            );
+        }
         alarms.extend(self.host.alarms.iter().cloned());
         alarms.extend(self.strangers());
         for service in self.world.panics.keys() {

@@ -6,6 +6,7 @@
 //! nobody. What still arrives here is forwarded all the same, by the same tables.
 
 use super::Daemon;
+use super::leading::Leading;
 use crate::config::Refusal;
 use crate::dataplane::Dataplane;
 use crate::proto::sync::{Message, Session};
@@ -164,6 +165,21 @@ impl<D: Dataplane> Daemon<D> {
             .is_some_and(|it| matches!(it.stage, Stage::Told))
         {
             self.end_switch(Ok(()));
+        }
+    }
+
+    /// Whoever stands behind the other need not lower its priority for it once the other ranks higher
+    /// anyway.
+    pub(super) fn end_standing_behind(&mut self) {
+        let Some(own) = self.leading.as_ref().map(Leading::own_priority) else {
+            return;
+        };
+        let pairing = self.pairing.as_ref();
+        let outranks = pairing
+            .and_then(|it| it.session.peer())
+            .is_some_and(|(_, status)| status.leads && status.priority > own.get());
+        if outranks && self.switching.is_idle() && self.switching.stands_behind.take().is_some() {
+            self.tell_router();
         }
     }
 

@@ -53,7 +53,7 @@ impl Daemon<Memory> {
     /// Makes a change for which nobody else is to be asked.
     fn change(&mut self, change: &Change, if_revision: Option<u64>) -> Result<u64, Refusal> {
         let prepared = self.prepare(change, if_revision)?;
-        self.commit(prepared)
+        self.commit(prepared, false)
     }
 }
 

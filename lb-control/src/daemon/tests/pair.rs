@@ -277,7 +277,7 @@ async fn after_a_partition_one_stays_and_the_other_says_what_it_drops() {
     assert_eq!(one, ["web1 drain", "web2 drain"]);
     let alarms = pair.one.daemon.status().alarms.join("\n");
     assert!(
-        alarms.contains("dropped here") && alarms.contains("web1"),
+        alarms.contains("dropped here: backend www/web1: ready") && !alarms.contains("web2"),
         "{alarms}"
     );
 }
@@ -408,4 +408,41 @@ async fn a_leader_that_reaches_no_backend_makes_way_for_one_that_does() {
     pair.one.daemon.on_pair_tick();
     pair.pass();
     assert_eq!(pair.one.daemon.readiness(), (true, 100));
+}
+
+#[tokio::test]
+async fn a_leader_that_cannot_write_makes_what_the_other_has_written_down() {
+    let mut pair = Pair::new(&[1, 2]);
+    let mut answer = pair.one.ask(&drain(1));
+    // The standby is asked first. Then there is something in the way of the leader's file.
+    let way = pair.one.daemon.base.state_dir.join(".changes.json.new");
+    std::fs::create_dir(&way).unwrap();
+    pair.pass();
+    assert!(answer.try_recv().unwrap().is_ok());
+    assert_eq!(pair.one.daemon.version, pair.other.daemon.version);
+    let alarms = pair.one.daemon.status().alarms.join("\n");
+    assert!(alarms.contains("changes are refused"), "{alarms}");
+    let mut answer = pair.one.ask(&drain(2));
+    let refused = answer.try_recv().unwrap().unwrap_err().to_string();
+    assert!(refused.contains("cannot be written down"), "{refused}");
+    std::fs::remove_dir(&way).unwrap();
+    pair.one.daemon.sweep();
+    let mut answer = pair.one.ask(&drain(2));
+    pair.pass();
+    assert!(answer.try_recv().unwrap().is_ok());
+    let [one, other] = pair.backends();
+    assert_eq!(one, other);
+}
+
+#[tokio::test]
+async fn a_leader_lowers_its_priority_only_when_the_standby_has_everything() {
+    let mut pair = Pair::new(&[1, 2]);
+    pair.one
+        .daemon
+        .switch(switching::Reply::Own("a test".to_owned()));
+    assert_eq!(pair.one.daemon.readiness().1, 100);
+    pair.pass();
+    assert_eq!(pair.one.daemon.readiness().1, 99);
+    // And one that lacks something does not take over when it is told to.
+    assert!(pair.other.daemon.switching.is_idle());
 }

@@ -368,7 +368,8 @@ impl Driver {
             return;
         };
         let down = self.link_down().is_some();
-        self.resumes = !down && wanted.addresses.iter().any(|each| self.links.has(each));
+        self.resumes =
+            !down && wanted.may_resume && wanted.addresses.iter().any(|each| self.links.has(each));
         let mut machine = Machine::new(Params {
             vrid: self.settings.vrid,
             priority: wanted.priority,
