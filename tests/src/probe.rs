@@ -145,7 +145,9 @@ const TICK: u64 = u64::MAX;
 
 impl Probing {
     fn new(shared: Arc<Shared>) -> Result<Self> {
-        become_realtime()?;
+        if let Err(error) = become_realtime() {
+            eprintln!("the outages measured may be longer than they are: {error:#}");
+        }
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
         let timer = TimerFd::new(ClockId::CLOCK_MONOTONIC, TimerFlags::TFD_CLOEXEC)?;
         let interval = Expiration::Interval(TimeSpec::from_duration(INTERVAL));
