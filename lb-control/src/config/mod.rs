@@ -14,6 +14,7 @@ pub use model::*;
 pub use overlay::{Applied, Overlay};
 pub use parse::{ParseError, check_interfaces, parse};
 pub use text::{InvalidText, format_vip, parse_vip};
+pub(crate) use values::can_be_slots;
 
 #[cfg(test)]
 mod tests;

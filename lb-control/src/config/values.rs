@@ -131,6 +131,11 @@ pub(super) fn admin(text: &str) -> Result<Admin, String> {
     text.parse().map_err(|error| format!("{error}"))
 }
 
+/// Whether a service can have so many slots.
+pub(crate) fn can_be_slots(slots: u32) -> bool {
+    self::slots(slots.into()).is_ok()
+}
+
 /// Slots: a prime, so that every backend's permutation visits each of them.
 pub(super) fn slots(value: i64) -> Result<u32, String> {
     let slots: u32 = within("slots", value, &SLOTS)?;

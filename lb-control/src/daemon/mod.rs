@@ -537,12 +537,18 @@ impl<D: Dataplane> Daemon<D> {
     fn reconcile(&mut self, config: &Config) -> anyhow::Result<()> {
         self.judge(config);
         if let Some(leader) = self.mirror() {
+            if let Err(reason) = mirror::fits(leader, self.running.limits) {
+                self.tell_held(Err(reason));
+                return Ok(());
+            }
             let wanted = mirror::mirrored(leader, &self.world.next_hops, &self.tables);
             self.ids = mirror::ids(config, &wanted);
             let named = self.ids.iter().map(|(name, id)| (*id, name.clone()));
             self.names.extend(named);
             let before = ids(&self.tables);
-            self.apply(wanted)?;
+            let result = self.write(wanted);
+            self.tell_held(result.as_ref().map(|&()| ()).map_err(chain));
+            result?;
             return self.forget_counters(&before);
         }
         let desired = desired::desired_with(&mut self.built, config, &self.world, &self.tables)?;
@@ -571,9 +577,16 @@ impl<D: Dataplane> Daemon<D> {
         Ok(())
     }
 
+    /// Writes what differs, and tells the other host of it.
+    fn apply(&mut self, wanted: Tables) -> anyhow::Result<()> {
+        let result = self.write(wanted);
+        self.carry_out();
+        result
+    }
+
     /// Writes what differs. After a failure the tables are read again, so that the next attempt
     /// starts from what they hold.
-    fn apply(&mut self, wanted: Tables) -> anyhow::Result<()> {
+    fn write(&mut self, wanted: Tables) -> anyhow::Result<()> {
         let steps = reconcile::plan(&self.tables, &wanted);
         let result = reconcile::apply(&mut self.dataplane, &steps);
         if result.is_ok() {
@@ -589,7 +602,6 @@ impl<D: Dataplane> Daemon<D> {
         if let Some(pairing) = &mut self.pairing {
             pairing.session.publish(Instant::now(), &self.tables);
         }
-        self.carry_out();
         result
     }
 }

@@ -171,16 +171,22 @@ impl Pairing {
         self.synchronised = None;
     }
 
+    /// What one of the two has not of the other, if there is anything.
+    fn lacks(&self) -> Option<String> {
+        let reason = self.session.is_synchronised().err();
+        reason.or_else(|| self.session.is_held().err())
+    }
+
     pub(super) fn status(&self) -> types::HaPair {
         let now = Instant::now();
-        let synchronised = self.session.is_synchronised();
+        let lacks = self.lacks();
         types::HaPair {
             paired: self.is_paired(),
             connected: self.connected.is_some(),
             since_s: self.connected.map(|at| at.elapsed().as_secs()),
             down: self.connected.is_none().then(|| self.reason.clone()),
-            synchronised: synchronised.is_ok(),
-            lacks: synchronised.err(),
+            synchronised: lacks.is_none(),
+            lacks,
             lag_ms: self.session.lag(now).as_millis() as u64,
             version: version(self.session.version()),
             host: self
@@ -210,7 +216,7 @@ impl Pairing {
             );
         } else if self.connected.is_none() && self.started.elapsed() > SEARCH {
             alarms.push(format!("the pair's channel is down: {}", self.reason));
-        } else if let Err(reason) = self.session.is_synchronised()
+        } else if let Some(reason) = self.lacks()
             && self.connected.is_some_and(|at| at.elapsed() > SEARCH)
         {
             alarms.push(format!("not synchronised: {reason}"));
@@ -517,6 +523,7 @@ impl<D: Dataplane> Daemon<D> {
             priority,
             up,
             version: Version::default(),
+            lacks: None,
         };
         pairing.session.set_status(Instant::now(), status, anyway);
         self.carry_out();
@@ -821,6 +828,20 @@ impl<D: Dataplane> Daemon<D> {
             (result, _) => result,
         };
         self.reply(asked.reply, result);
+    }
+
+    /// Whether the tables are those of the leader, or why not: until they are, this host does not
+    /// take over from it.
+    pub(super) fn tell_held(&mut self, result: Result<(), String>) {
+        if let Some(pairing) = &mut self.pairing {
+            if let Err(reason) = &result
+                && pairing.session.lacks() != Some(reason)
+            {
+                tracing::error!(reason, "cannot hold the leader's tables");
+            }
+            pairing.session.held(result);
+        }
+        self.carry_out();
     }
 
     /// The leader's tables, if this host holds them.

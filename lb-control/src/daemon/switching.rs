@@ -259,6 +259,7 @@ impl<D: Dataplane> Daemon<D> {
 /// Whether the other host could lead from now on, or why not.
 pub(super) fn is_ready(session: &Session) -> Result<(), String> {
     session.is_synchronised()?;
+    session.is_held()?;
     let Some((_, status)) = session.peer() else {
         return Err("it has not told its state yet".to_owned());
     };

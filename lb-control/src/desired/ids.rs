@@ -70,15 +70,15 @@ impl Ids {
             .map(|step| ((u32::from(self.last_service) + step) % count) as ServiceId)
             .find(|id| !self.used_services.contains(id))
             .ok_or(Full::Services(count))?;
-        let room = count * slot_pairs(capacity::SLOTS_PER_SERVICE) as u32 * 2;
+        let room = room(self.limits);
         let mut first = 0;
         for (&start, &end) in &self.ranges {
-            if start - first >= slots {
+            if start.saturating_sub(first) >= slots {
                 break;
             }
-            first = end;
+            first = first.max(end);
         }
-        if room - first < slots {
+        if room.saturating_sub(first) < slots {
             return Err(Full::Slots(slots));
         }
         self.last_service = id;
@@ -89,11 +89,17 @@ impl Ids {
     }
 }
 
-fn range(service: &Service) -> (u32, u32) {
+/// How many slots there are for all services together.
+pub(super) const fn room(limits: Limits) -> u32 {
+    limits.services * slot_pairs(capacity::SLOTS_PER_SERVICE) as u32 * 2
+}
+
+pub(super) const fn range(service: &Service) -> (u32, u32) {
     range_of(service.first_slot, service.slot_count)
 }
 
 /// From the first slot to the next even one after the last: services begin at even slots.
-fn range_of(first: u32, slots: u32) -> (u32, u32) {
-    (first, first + slots.next_multiple_of(2))
+const fn range_of(first: u32, slots: u32) -> (u32, u32) {
+    let end = first.saturating_add(slots);
+    (first, end.saturating_add(end % 2))
 }

@@ -1,5 +1,7 @@
 //! Two daemons of a pair, over a channel that is a queue: what one knows, the other does.
 
+mod distrust;
+
 use super::*;
 use crate::config::Name;
 use crate::proto::vrrp::LeadReason;
@@ -41,9 +43,20 @@ impl Host {
         Self::in_directory(name, backends, directory, Memory::default())
     }
 
-    fn in_directory(name: &str, backends: &[u8], directory: TempDir, memory: Memory) -> Self {
-        let sends = Queue::default();
+    fn with_room_for(limit: u32, name: &str, backends: &[u8]) -> Self {
+        let directory = tempfile::tempdir().unwrap();
         let mut config = file(directory.path(), backends);
+        config.limits.backends = limit;
+        Self::of(name, config, directory, Memory::default())
+    }
+
+    fn in_directory(name: &str, backends: &[u8], directory: TempDir, memory: Memory) -> Self {
+        let config = file(directory.path(), backends);
+        Self::of(name, config, directory, memory)
+    }
+
+    fn of(name: &str, mut config: Config, directory: TempDir, memory: Memory) -> Self {
+        let sends = Queue::default();
         let ha = "interfaces = [\"eth0\"]\n[ha]\ninterface = \"eth0\"\nvrid = 51\n\
                   peer = \"192.0.2.2\"\naddresses = [\"192.0.2.20/32\"]\n";
         config.ha = config::parse(ha, Path::new("lbd.toml")).unwrap().ha;
@@ -97,10 +110,12 @@ struct Pair {
 impl Pair {
     /// The first one leads, and all is told.
     fn new(backends: &[u8]) -> Self {
-        let mut pair = Self {
-            one: Host::new("one", backends),
-            other: Host::new("other", backends),
-        };
+        Self::with_standby(Host::new("other", backends), backends)
+    }
+
+    fn with_standby(other: Host, backends: &[u8]) -> Self {
+        let one = Host::new("one", backends);
+        let mut pair = Self { one, other };
         pair.one.lead(true);
         pair.other.lead(false);
         checked(&mut pair.one.daemon, backends, true);

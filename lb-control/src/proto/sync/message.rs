@@ -115,6 +115,9 @@ pub struct Status {
     pub version: Version,
     /// Backends that are up, in its own view, per service.
     pub up: BTreeMap<Name, u32>,
+    /// Why it does not hold the leader's tables, if it was sent them and cannot.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lacks: Option<String>,
 }
 
 /// A whole configuration.

@@ -15,6 +15,8 @@
 //! | our tables change | send the difference, and, once all flows were sent, a mark |
 //! | a mark is reached with other tables than ours | begin again with all tables |
 //! | all tables came, and the mark | mirror them, until we lead |
+//! | the mirror is held: it is in this host's tables | answer the mark |
+//! | the mirror cannot be held | say why, and leave the mark unanswered until it is |
 //! | disconnected | mirror what came last, until we lead |
 
 use super::delta::{self, Delta};
@@ -43,6 +45,9 @@ mod frame {
     /// Keys of flows that are no more.
     pub(super) const FLOWS_GONE: u8 = 6;
 }
+
+/// How many marks are remembered that a standby does not answer: it may hold nothing for long.
+const UNREACHED: usize = 1_024;
 
 /// How long a part of the tables may be.
 const PART: usize = 1 << 20;
@@ -77,7 +82,8 @@ pub enum Effect {
     FlowsGone(Vec<FlowKey>),
     /// All of them came. Those that were here before, and did not come, are no more.
     FlowsEnd,
-    /// What [`Session::mirror`] returns is another.
+    /// What [`Session::mirror`] returns is another: hold it, and say how that went:
+    /// [`Session::held`].
     Mirror,
     /// The other has carried out all that was sent before this mark, and holds the same tables.
     Reached(u64),
@@ -104,8 +110,18 @@ pub struct Session {
     /// What the tables are here, shared.
     tables: Tables,
     link: Option<Link>,
-    mirror: Option<Tables>,
+    mirror: Option<Mirror>,
     effects: VecDeque<Effect>,
+}
+
+/// The leader's tables.
+#[derive(Debug)]
+struct Mirror {
+    tables: Tables,
+    /// Worked out once for all marks between two changes.
+    digest: Option<String>,
+    /// Whether this host's tables are these, or why not. `None`: not known yet.
+    held: Option<Result<(), String>>,
 }
 
 #[derive(Debug, Default)]
@@ -126,6 +142,8 @@ struct Link {
     staged: Option<Tables>,
     /// Whether all came since the other leads.
     whole: bool,
+    /// The last mark of the other that is not answered.
+    unanswered: Option<u64>,
 }
 
 /// What the standby holds.
@@ -181,6 +199,7 @@ impl Session {
     pub fn set_status(&mut self, now: Instant, status: Status, anyway: bool) {
         let status = Status {
             version: self.own.version.clone(),
+            lacks: self.own.lacks.clone().filter(|_| !status.leads),
             ..status
         };
         let news = status != self.own;
@@ -190,6 +209,7 @@ impl Session {
             if let Some(link) = &mut self.link {
                 link.staged = None;
                 link.whole = false;
+                link.unanswered = None;
             }
         }
         if news || anyway {
@@ -289,6 +309,10 @@ impl Session {
         let number = link.marks;
         let digest = delta::digest(&feed.sent);
         link.unreached.push_back((number, now, digest));
+        if link.unreached.len() > UNREACHED {
+            // The first one says for how long nothing was answered.
+            link.unreached.remove(1);
+        }
         self.say(&Message::Mark { number });
         Some(number)
     }
@@ -368,8 +392,30 @@ impl Session {
 
     /// The leader's tables, if this host is to hold them. Without next hops.
     #[must_use]
-    pub const fn mirror(&self) -> Option<&Tables> {
-        self.mirror.as_ref()
+    pub fn mirror(&self) -> Option<&Tables> {
+        self.mirror.as_ref().map(|mirror| &mirror.tables)
+    }
+
+    /// How it went to make this host's tables those of [`Self::mirror`]. It may be tried again at
+    /// any time.
+    pub fn held(&mut self, result: Result<(), String>) {
+        let Some(mirror) = &mut self.mirror else {
+            return;
+        };
+        let lacks = result.as_ref().err().cloned();
+        mirror.held = Some(result);
+        if self.own.lacks != lacks {
+            self.own.lacks = lacks;
+            self.say_status();
+            self.effects.push_back(Effect::Peer);
+        }
+        self.answer_mark();
+    }
+
+    /// Why this host's tables are not those of [`Self::mirror`], if they could not be.
+    #[must_use]
+    pub const fn lacks(&self) -> Option<&String> {
+        self.own.lacks.as_ref()
     }
 
     /// Whether the other can be told of changes.
@@ -420,10 +466,29 @@ impl Session {
                 None => "it has not the other's configuration yet".to_owned(),
             });
         }
-        if status.leads && !self.own.leads && (!link.whole || link.staged.is_some()) {
-            return Err("it has not the leader's tables yet".to_owned());
+        if status.leads && !self.own.leads {
+            let whole = link.whole && link.staged.is_none();
+            let mirror = self.mirror.as_ref().filter(|_| whole);
+            return match mirror.and_then(|mirror| mirror.held.as_ref()) {
+                None => Err("it has not the leader's tables yet".to_owned()),
+                Some(Err(reason)) => Err(format!("it cannot hold the leader's tables: {reason}")),
+                Some(Ok(())) => Ok(()),
+            };
         }
         Ok(())
+    }
+
+    /// Whether the other does not say that it cannot hold this host's tables.
+    ///
+    /// # Errors
+    ///
+    /// Why it cannot.
+    pub fn is_held(&self) -> Result<(), String> {
+        let lacks = self.peer().and_then(|(_, status)| status.lacks.as_ref());
+        match lacks.filter(|_| self.own.leads) {
+            Some(reason) => Err(format!("the other host cannot hold the tables: {reason}")),
+            None => Ok(()),
+        }
     }
 
     /// Whether the standby has all that this host, which leads, has sent.
@@ -603,7 +668,9 @@ impl Session {
         if let Some(staged) = &mut link.staged {
             delta.apply(staged)
         } else if let Some(mirror) = &mut self.mirror {
-            delta.apply(mirror)?;
+            delta.apply(&mut mirror.tables)?;
+            mirror.digest = None;
+            mirror.held = None;
             self.effects.push_back(Effect::Mirror);
             Ok(())
         } else {
@@ -612,16 +679,34 @@ impl Session {
     }
 
     fn on_mark(&mut self, number: u64) {
-        if let Some(link) = &mut self.link
-            && let Some(staged) = link.staged.take()
-        {
+        let Some(link) = &mut self.link else {
+            return;
+        };
+        link.unanswered = Some(number);
+        if let Some(staged) = link.staged.take() {
             link.whole = true;
-            self.mirror = Some(staged);
+            self.mirror = Some(Mirror {
+                tables: staged,
+                digest: None,
+                held: None,
+            });
             self.effects.push_back(Effect::Mirror);
             self.effects.push_back(Effect::FlowsEnd);
         }
-        if let Some(mirror) = &self.mirror {
-            let digest = delta::digest(mirror);
+        self.answer_mark();
+    }
+
+    /// Answers the last mark if what was sent before it is held here.
+    fn answer_mark(&mut self) {
+        let Some(mirror) = self.mirror.as_mut().filter(|it| it.held == Some(Ok(()))) else {
+            return;
+        };
+        let link = self.link.as_mut().filter(|link| link.staged.is_none());
+        if let Some(number) = link.and_then(|link| link.unanswered.take()) {
+            let digest = mirror
+                .digest
+                .get_or_insert_with(|| delta::digest(&mirror.tables));
+            let digest = digest.clone();
             self.say(&Message::Reached { number, digest });
         }
     }

@@ -36,6 +36,7 @@ fn all() -> Vec<Message> {
             priority: 100,
             version: version.clone(),
             up: [(name, 3)].into(),
+            lacks: Some("the map is full".to_owned()),
         }),
         Message::Config(Snapshot {
             version: version.clone(),

@@ -451,6 +451,7 @@ impl Network {
                 }
                 it.tables = tables;
                 self.publish(host);
+                self.with(host, |session, _| session.held(Ok(())));
             }
             Effect::Proposed(proposal) => self.proposed(host, proposal),
             Effect::Answered(id, result) => {

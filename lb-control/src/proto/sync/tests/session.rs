@@ -62,6 +62,11 @@ fn hello(protocols: [u32; 2]) -> Vec<u8> {
     }))
 }
 
+fn has_reached(number: u64, tables: &Tables) -> Message {
+    let digest = crate::proto::sync::delta::digest(&shared(tables));
+    Message::Reached { number, digest }
+}
+
 fn some_tables(owner: u16) -> Tables {
     tables(&[(1, 1, &[(1, 1), (owner, owner)])], 1)
 }
@@ -173,8 +178,7 @@ impl End {
     }
 
     fn reached(&mut self, number: u64, tables: &Tables) {
-        let digest = crate::proto::sync::delta::digest(&shared(tables));
-        self.told(Message::Reached { number, digest });
+        self.told(has_reached(number, tables));
     }
 
     /// A standby that has all.
@@ -183,6 +187,7 @@ impl End {
         end.hear(&[ANEW]);
         end.tables(&Tables::default(), &some_tables(2));
         end.told(Message::Mark { number: 1 });
+        end.session.held(Ok(()));
         end.effects();
         assert_eq!(end.session.is_synchronised(), Ok(()));
         end
@@ -558,23 +563,90 @@ fn a_mirror_is_whole_or_is_not() {
     assert_eq!(end.session.mirror(), None);
     assert_eq!(end.session.is_synchronised(), waits);
     end.told(Message::Mark { number: 7 });
-    let [Effect::Mirror, Effect::FlowsEnd, Effect::Send(reached)] = &end.effects()[..] else {
-        panic!("the mirror is whole");
-    };
-    let digest = crate::proto::sync::delta::digest(&shared(&some_tables(2)));
-    assert_eq!(read(reached), Message::Reached { number: 7, digest });
+    assert_eq!(end.effects(), [Effect::Mirror, Effect::FlowsEnd]);
+    assert_eq!(end.session.is_synchronised(), waits);
+    end.session.held(Ok(()));
+    assert_eq!(end.said(), [has_reached(7, &some_tables(2))]);
     assert_eq!(end.session.mirror(), Some(&shared(&some_tables(2))));
     assert_eq!(end.session.is_synchronised(), Ok(()));
 
     end.tables(&some_tables(2), &some_tables(3));
     assert_eq!(end.effects(), [Effect::Mirror]);
+    assert_eq!(end.session.is_synchronised(), waits);
+    end.session.held(Ok(()));
     assert_eq!(end.session.mirror(), Some(&shared(&some_tables(3))));
+    assert_eq!(end.session.is_synchronised(), Ok(()));
 
     // While all of it comes again, it holds what it had.
     end.hear(&[ANEW]);
     end.tables(&Tables::default(), &some_tables(4));
     assert_eq!(end.session.mirror(), Some(&shared(&some_tables(3))));
     assert_eq!(end.session.is_synchronised(), waits);
+}
+
+#[test]
+fn what_cannot_be_held_is_not_confirmed_until_it_is() {
+    let mut end = End::following();
+    end.tables(&some_tables(2), &some_tables(3));
+    end.told(Message::Mark { number: 2 });
+    assert_eq!(end.effects(), [Effect::Mirror]);
+    let told = |lacks: Option<&str>| {
+        Message::Status(Status {
+            lacks: lacks.map(str::to_owned),
+            ..status(false, first())
+        })
+    };
+    for _ in 0..2 {
+        end.session.held(Err("the map is full".to_owned()));
+        let reason = end.session.is_synchronised().expect_err("not held");
+        assert!(reason.contains("the map is full"), "{reason}");
+    }
+    assert_eq!(end.said(), [told(Some("the map is full"))], "once");
+    // That it is told again how things are here makes no difference.
+    end.leads(false);
+    end.told(Message::Mark { number: 3 });
+    assert_eq!(end.said(), []);
+    end.session.held(Ok(()));
+    assert_eq!(end.said(), [told(None), has_reached(3, &some_tables(3))]);
+    assert_eq!(end.session.is_synchronised(), Ok(()));
+    end.told(Message::Mark { number: 4 });
+    assert_eq!(end.said(), [has_reached(4, &some_tables(3))]);
+
+    // Who leads holds its own.
+    end.session.held(Err("the map is full".to_owned()));
+    end.effects();
+    end.leads(true);
+    assert_eq!(end.said()[..1], [Message::Status(status(true, first()))]);
+    assert_eq!(end.session.lacks(), None);
+}
+
+#[test]
+fn a_leader_knows_what_its_standby_cannot_hold() {
+    let mut end = End::followed();
+    let mut state = status(false, first());
+    state.lacks = Some("the map is full".to_owned());
+    end.told(Message::Status(state));
+    let reason = end.session.is_held().expect_err("the other said so");
+    assert!(reason.contains("the map is full"), "{reason}");
+    // Changes go on.
+    assert_eq!(end.session.is_synchronised(), Ok(()));
+    end.told(Message::Status(status(false, first())));
+    assert_eq!(end.session.is_held(), Ok(()));
+}
+
+#[test]
+fn a_standby_that_answers_nothing_costs_no_memory() {
+    let mut end = End::followed();
+    let began = end.now;
+    for owner in 0..2_000 {
+        end.session.publish(end.now, &some_tables(2 + owner % 2));
+        end.effects();
+    }
+    end.now += Duration::from_secs(1);
+    assert_eq!(end.session.lag(end.now), end.now - began);
+    end.reached(2_001, &some_tables(3));
+    assert_eq!(end.done(), [Effect::Reached(2_001)]);
+    assert_eq!(end.session.is_followed(), Ok(()));
 }
 
 #[test]

@@ -1,0 +1,164 @@
+//! What the other host says need not fit this one, nor make sense.
+
+use super::*;
+use crate::proto::sync::Message;
+
+/// A message, as it comes over the channel.
+fn told(message: &Message) -> Event {
+    let mut frame = vec![1];
+    serde_json::to_writer(&mut frame, message).unwrap();
+    Event::Frame(frame.into())
+}
+
+/// A service with slots from this one on, as it comes over the channel.
+fn entry(vip: [u8; 4], id: ServiceId, first: u32, count: u32) -> Vec<u8> {
+    let mut bytes = vec![1];
+    bytes.extend(vip);
+    bytes.extend(80u16.to_be_bytes());
+    bytes.push(6);
+    bytes.extend([7; 16]);
+    bytes.extend(first.to_be_bytes());
+    bytes.extend(count.to_be_bytes());
+    bytes.extend(id.to_be_bytes());
+    bytes
+}
+
+impl Host {
+    fn hear(&mut self, message: &Message) {
+        self.daemon.on_channel(told(message));
+    }
+
+    /// All of the leader's tables come, and nothing that is answered arrives.
+    fn hear_tables(&mut self, entries: &[Vec<u8>]) {
+        let frames = [vec![4], [vec![3], entries.concat()].concat()];
+        for frame in frames {
+            self.daemon.on_channel(Event::Frame(frame.into()));
+        }
+        self.sends.0.lock().unwrap().clear();
+        self.hear(&Message::Mark { number: 99 });
+    }
+
+    fn has_reached(&self) -> bool {
+        let sent = self.sends.0.lock().unwrap();
+        sent.iter()
+            .any(|frame| frame.windows(9).any(|text| text == b"\"reached\""))
+    }
+
+    fn lacks(&self) -> Option<String> {
+        let pairing = self.daemon.pairing.as_ref().unwrap();
+        pairing.status().lacks
+    }
+
+    fn is_followed(&self) -> Result<(), String> {
+        self.daemon.pairing.as_ref().unwrap().session.is_followed()
+    }
+}
+
+#[tokio::test]
+async fn a_standby_without_room_for_the_leaders_numbers_does_not_take_over_and_says_why() {
+    let standby = Host::with_room_for(16, "other", &[1, 2]);
+    let mut pair = Pair::with_standby(standby, &[1, 2]);
+    assert_eq!((pair.one.lacks(), pair.other.lacks()), (None, None));
+    let before = pair.slots();
+
+    // Many came and went at the leader.
+    pair.one.daemon.world.last_ids.0 = 18;
+    let new = NewBackend {
+        name: "web3".to_owned(),
+        address: "10.0.2.3:80".to_owned(),
+        weight: None,
+    };
+    let mut answer = pair.one.ask(&change::add_backend("www", &new).unwrap());
+    pair.pass();
+    assert!(answer.try_recv().unwrap().is_ok());
+    checked(&mut pair.one.daemon, &[3], true);
+    pair.pass();
+    assert_eq!(pair.one.daemon.ids[&named(3)], 19);
+    for host in [&pair.one, &pair.other] {
+        let lacks = host.lacks().unwrap();
+        assert!(lacks.contains("limits.backends is 16"), "{lacks}");
+    }
+    assert!(!pair.other.daemon.readiness().0);
+    assert!(pair.one.is_followed().is_err());
+    assert_eq!(pair.slots()[1], before[1], "nothing of it is written");
+    let refused = {
+        let session = &pair.one.daemon.pairing.as_ref().unwrap().session;
+        switching::is_ready(session).unwrap_err()
+    };
+    assert!(refused.contains("limits.backends"), "{refused}");
+
+    // Changes are made, and this one mends it.
+    let mut answer = pair.one.ask(&Change::RemoveBackend {
+        backend: named(3),
+        force: true,
+    });
+    pair.pass();
+    assert!(answer.try_recv().unwrap().is_ok());
+    pair.one.daemon.sweep();
+    pair.pass();
+    assert_eq!((pair.one.lacks(), pair.other.lacks()), (None, None));
+    assert!(pair.other.daemon.readiness().0);
+    assert_eq!(pair.one.is_followed(), Ok(()));
+    let [leader, standby] = pair.slots();
+    assert!(leader == standby);
+}
+
+#[tokio::test]
+async fn a_standby_whose_tables_cannot_be_written_does_not_take_over_until_they_can() {
+    let mut pair = Pair::new(&[1, 2, 3]);
+    pair.other.daemon.dataplane.writes_until_failure = Some(0);
+    checked(&mut pair.one.daemon, &[3], false);
+    pair.pass();
+    let [leader, standby] = pair.slots();
+    assert!(leader != standby);
+    assert!(!pair.other.daemon.readiness().0);
+    assert!(pair.one.is_followed().is_err());
+    for host in [&pair.one, &pair.other] {
+        let lacks = host.lacks().unwrap();
+        assert!(lacks.contains("told to fail"), "{lacks}");
+    }
+
+    pair.other.daemon.sweep();
+    pair.pass();
+    let [leader, standby] = pair.slots();
+    assert!(leader == standby);
+    assert!(pair.other.daemon.readiness().0);
+    assert_eq!(pair.one.is_followed(), Ok(()));
+    assert_eq!((pair.one.lacks(), pair.other.lacks()), (None, None));
+}
+
+#[tokio::test]
+async fn tables_that_no_leader_has_are_not_written_and_this_host_leads_with_its_own() {
+    let many = |i: u8| entry([203, 0, 113, i], u16::from(i) + 2, 0, 65_537);
+    let mut nobody = vec![2];
+    nobody.extend([255, 255, 10, 0, 2, 1, 0, 80, 255, 255, 255]);
+    for entries in [
+        // The same slots are those of two.
+        vec![
+            entry([192, 0, 2, 10], 1, 200, 65_537),
+            entry([203, 0, 113, 1], 2, 100, 65_537),
+        ],
+        // Beyond the end.
+        vec![entry([203, 0, 113, 1], 2, u32::MAX - 65_537, 65_537)],
+        // No slots, and numbers that are too high.
+        vec![entry([192, 0, 2, 10], 65_535, 0, 0), nobody],
+        // More than there is room for.
+        (0..200).map(many).collect(),
+    ] {
+        let mut pair = Pair::new(&[1, 2]);
+        let [_, before] = pair.slots();
+        pair.other.hear_tables(&entries);
+        assert!(!pair.other.has_reached());
+        assert!(!pair.other.daemon.readiness().0);
+        assert!(pair.other.lacks().is_some());
+        assert_eq!(pair.slots()[1], before);
+        pair.other.daemon.sweep();
+        pair.cut();
+        pair.other.lead(true);
+        pair.other.daemon.sweep();
+        assert_eq!(pair.slots()[1], before);
+        // There is room for another.
+        let mut answer = pair.other.ask(&drain(1));
+        assert!(answer.try_recv().unwrap().is_ok());
+    }
+}
