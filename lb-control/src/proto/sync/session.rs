@@ -593,10 +593,13 @@ impl Session {
                 version: snapshot.version,
             }),
             Relation::Behind | Relation::Diverged { stays: false } => {
-                self.effects.push_back(Effect::Adopt {
-                    snapshot,
-                    diverged: relation != Relation::Behind,
-                });
+                match snapshot.version.can_follow(&self.own.version) {
+                    Ok(()) => self.effects.push_back(Effect::Adopt {
+                        snapshot,
+                        diverged: relation != Relation::Behind,
+                    }),
+                    Err(reason) => self.not_taken(snapshot.version, reason),
+                }
             }
             // They will be sent ours.
             Relation::Ahead | Relation::Diverged { stays: true } => self.say_status(),

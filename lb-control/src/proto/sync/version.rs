@@ -24,6 +24,9 @@ pub struct Version {
     pub hash: String,
 }
 
+/// More changes than a host can have missed: one each millisecond for seven weeks.
+const MISSED: u64 = 1 << 32;
+
 /// How this host's version relates to the other's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Relation {
@@ -46,10 +49,13 @@ impl Version {
     pub fn next(&self, author: &str, hash: String) -> Self {
         let same_term = self.author == author;
         Self {
-            term: if same_term { self.term } else { self.term + 1 },
+            term: match same_term {
+                true => self.term,
+                false => self.term.saturating_add(1),
+            },
             began: if same_term { self.began } else { self.epoch },
             base: if same_term { &self.base } else { &self.hash }.clone(),
-            epoch: self.epoch + 1,
+            epoch: self.epoch.saturating_add(1),
             author: author.to_owned(),
             hash,
         }
@@ -80,6 +86,24 @@ impl Version {
         }
     }
 
+    /// Whether a host can have come from `before` to this version.
+    ///
+    /// # Errors
+    ///
+    /// What cannot be. Who adopted that would soon have no number left for the next change.
+    pub fn can_follow(&self, before: &Self) -> Result<(), String> {
+        let changes = self.epoch.saturating_sub(before.epoch);
+        let terms = self.term.saturating_sub(before.term);
+        if changes > MISSED || terms > MISSED {
+            return Err(format!(
+                "revision {} of term {} cannot have come from revision {} of term {}: is its \
+                 file changes.json damaged?",
+                self.epoch, self.term, before.epoch, before.term
+            ));
+        }
+        Ok(())
+    }
+
     fn rank(&self) -> impl Ord + '_ {
         (
             self.term,
@@ -94,7 +118,7 @@ impl Version {
 
 #[cfg(test)]
 mod tests {
-    use super::{Relation, Version};
+    use super::{MISSED, Relation, Version};
     use proptest::prelude::*;
 
     fn at(author: &str, hash: &str) -> Version {
@@ -166,6 +190,32 @@ mod tests {
         let other = other.next("b", "1".to_owned());
         assert_eq!(one.relation(&other), Relation::Behind);
         assert_eq!(other.relation(&one), Relation::Ahead);
+    }
+
+    #[test]
+    fn what_is_too_far_ahead_did_not_come_from_here() {
+        let one = at("a", "1");
+        let mut far = one.next("b", "2".to_owned());
+        assert_eq!(far.can_follow(&one), Ok(()));
+        assert_eq!(one.can_follow(&far), Ok(()));
+        far.epoch += MISSED;
+        let reason = far.can_follow(&one).unwrap_err();
+        assert!(reason.contains("4294967298"), "{reason}");
+        far.epoch -= 1;
+        assert_eq!(far.can_follow(&one), Ok(()));
+        far.term = u64::MAX;
+        assert!(far.can_follow(&one).is_err());
+    }
+
+    #[test]
+    fn numbers_that_have_come_to_their_end_stay_there() {
+        let last = Version {
+            term: u64::MAX,
+            epoch: u64::MAX,
+            ..at("a", "1")
+        };
+        let next = last.next("b", "2".to_owned());
+        assert_eq!((next.term, next.epoch), (u64::MAX, u64::MAX));
     }
 
     fn any() -> impl Strategy<Value = Version> {

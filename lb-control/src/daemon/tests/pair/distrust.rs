@@ -1,7 +1,7 @@
 //! What the other host says need not fit this one, nor make sense.
 
 use super::*;
-use crate::proto::sync::Message;
+use crate::proto::sync::{Message, Snapshot, Version};
 
 /// A message, as it comes over the channel.
 fn told(message: &Message) -> Event {
@@ -38,10 +38,13 @@ impl Host {
         self.hear(&Message::Mark { number: 99 });
     }
 
-    fn has_reached(&self) -> bool {
+    /// The messages that are on their way from here, and stay there.
+    fn said(&self) -> Vec<Message> {
         let sent = self.sends.0.lock().unwrap();
-        sent.iter()
-            .any(|frame| frame.windows(9).any(|text| text == b"\"reached\""))
+        let messages = sent.iter().filter_map(|frame| frame.strip_prefix(&[1]));
+        messages
+            .map(|text| serde_json::from_slice(text).unwrap())
+            .collect()
     }
 
     fn lacks(&self) -> Option<String> {
@@ -148,7 +151,9 @@ async fn tables_that_no_leader_has_are_not_written_and_this_host_leads_with_its_
         let mut pair = Pair::new(&[1, 2]);
         let [_, before] = pair.slots();
         pair.other.hear_tables(&entries);
-        assert!(!pair.other.has_reached());
+        let said = pair.other.said();
+        let reached = |it: &Message| matches!(it, Message::Reached { .. });
+        assert!(!said.iter().any(reached), "{said:?}");
         assert!(!pair.other.daemon.readiness().0);
         assert!(pair.other.lacks().is_some());
         assert_eq!(pair.slots()[1], before);
@@ -161,4 +166,25 @@ async fn tables_that_no_leader_has_are_not_written_and_this_host_leads_with_its_
         let mut answer = pair.other.ask(&drain(1));
         assert!(answer.try_recv().unwrap().is_ok());
     }
+}
+
+#[tokio::test]
+async fn a_configuration_from_impossibly_far_ahead_is_not_taken_and_changes_go_on() {
+    let mut pair = Pair::new(&[1, 2]);
+    let before = pair.one.daemon.version.clone();
+    let snapshot = Snapshot::of(
+        &pair.other.daemon.running,
+        Version {
+            epoch: u64::MAX,
+            ..before.next("other", "2".to_owned())
+        },
+    );
+    pair.one.hear(&Message::Config(snapshot));
+    assert_eq!(pair.one.daemon.version, before);
+    let answers = pair.one.said();
+    let refused = |it: &Message| matches!(it, Message::NotTaken { reason, .. } if reason.contains("18446744073709551615"));
+    assert!(answers.iter().any(refused), "{answers:?}");
+    let mut answer = pair.one.ask(&drain(1));
+    pair.pass();
+    assert_eq!(answer.try_recv().unwrap(), Ok(before.epoch + 1));
 }
