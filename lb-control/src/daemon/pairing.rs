@@ -13,7 +13,7 @@ use crate::proto::sync::{Effect, Message, Proposal, Session, Snapshot, Status, V
 use crate::shell::channel::{Channel, Event};
 use bytes::Bytes;
 use lb_ebpf::abi::{Flow, FlowKey};
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
@@ -87,8 +87,6 @@ pub(super) struct Pairing {
     pub(super) session: Session,
     wire: Box<dyn Wire>,
     offered: Option<Offered>,
-    /// Changes that came while another was offered.
-    waiting: VecDeque<(Prepared, Reply)>,
     asked: BTreeMap<u64, Asked>,
     next_id: u64,
     /// Flows that were here before the leader's came.
@@ -127,7 +125,6 @@ impl Pairing {
             session: Session::new(host, snapshot),
             wire,
             offered: None,
-            waiting: VecDeque::new(),
             asked: BTreeMap::new(),
             next_id: 0,
             stale: None,
@@ -309,8 +306,9 @@ impl<D: Dataplane> Daemon<D> {
             return;
         };
         if pairing.offered.is_some() {
-            pairing.waiting.push_back((prepared, reply));
-            return;
+            // Once that is made, this one is prepared for what was before.
+            let refusal = "something else is being changed: try again".to_owned();
+            return self.reply(reply, Err(Refusal::Failed(refusal)));
         }
         let snapshot = Snapshot::of(&prepared.next, version.clone());
         pairing.session.offer(snapshot);
@@ -373,18 +371,6 @@ impl<D: Dataplane> Daemon<D> {
         let result = result.and_then(|()| self.commit(offered.prepared, true));
         self.tell_config();
         self.reply(offered.reply, result);
-        // The others were prepared for what was before.
-        let waiting = self
-            .pairing
-            .as_mut()
-            .map(|it| std::mem::take(&mut it.waiting));
-        for (prepared, reply) in waiting.unwrap_or_default() {
-            let refusal = format!(
-                "{}: something else was changed meanwhile: try again",
-                prepared.what
-            );
-            self.reply(reply, Err(Refusal::Failed(refusal)));
-        }
     }
 
     /// Tells the other host which configuration runs here.

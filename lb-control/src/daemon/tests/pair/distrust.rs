@@ -1,7 +1,7 @@
 //! What the other host says need not fit this one, nor make sense.
 
 use super::*;
-use crate::proto::sync::{Message, Snapshot, Version};
+use crate::proto::sync::{Message, Proposal, Snapshot, Version};
 
 /// A message, as it comes over the channel.
 fn told(message: &Message) -> Event {
@@ -187,4 +187,38 @@ async fn a_configuration_from_impossibly_far_ahead_is_not_taken_and_changes_go_o
     let mut answer = pair.one.ask(&drain(1));
     pair.pass();
     assert_eq!(answer.try_recv().unwrap(), Ok(before.epoch + 1));
+}
+
+#[tokio::test]
+async fn what_is_proposed_while_something_else_is_changed_is_answered_at_once() {
+    let mut pair = Pair::new(&[1, 2]);
+    // The other host does not take it over yet.
+    let mut answer = pair.one.ask(&drain(1));
+    let proposed = change::apply(&pair.one.daemon.running, &drain(2)).unwrap();
+    let mut also = pair.one.ask(&drain(2));
+    let also = also.try_recv().unwrap().unwrap_err().to_string();
+    assert!(also.contains("try again"), "{also}");
+    for id in 1..=100 {
+        pair.one.hear(&Message::Propose(Proposal {
+            id,
+            from: pair.one.daemon.version.clone(),
+            services: Overlay::all_of(&proposed),
+            cut: Vec::new(),
+            what: "drain web2".to_owned(),
+        }));
+        let said = pair.one.said();
+        let Some(Message::Answer { id: to, result }) = said.last() else {
+            panic!("{said:?}");
+        };
+        let refused = result.as_ref().unwrap_err().to_string();
+        assert!(
+            *to == id && refused.contains("try again"),
+            "{to}: {refused}"
+        );
+    }
+    pair.pass();
+    assert!(answer.try_recv().unwrap().is_ok());
+    let [one, other] = pair.backends();
+    assert_eq!(one, ["web1 drain", "web2 ready"]);
+    assert_eq!(one, other);
 }
