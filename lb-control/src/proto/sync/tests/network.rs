@@ -43,6 +43,8 @@ pub(super) struct Host {
     pub(super) reads: usize,
     /// What this host was when it sent each mark to the one that it is connected to.
     marks: Vec<(Tables, BTreeSet<FlowKey>)>,
+    /// Whether the leader's tables are not written yet.
+    unheld: bool,
     /// The last mark that came from whoever leads.
     marked: Option<u64>,
     /// Flows that were here when all were about to come.
@@ -120,6 +122,7 @@ impl Network {
             pending: None,
             reads: 0,
             marks: Vec::new(),
+            unheld: false,
             marked: None,
             before: BTreeSet::new(),
             proposed: None,
@@ -376,6 +379,7 @@ impl Network {
         loop {
             let delivered = [0, 1].map(|host| {
                 self.read_flows(host);
+                self.hold(host);
                 self.deliver(host)
             });
             self.check();
@@ -442,16 +446,14 @@ impl Network {
                 }
             }
             Effect::Mirror => {
-                let mut tables = it.session.mirror().cloned().expect("a mirror");
-                for backend in tables.backends.values_mut() {
-                    *backend = Backend {
-                        ifindex: host as u32 + 1,
-                        ..*backend
-                    };
+                it.unheld = true;
+                // Now and then it cannot be written at once.
+                if self.random.below(8) == 0 {
+                    let failed = Err("the map is full".to_owned());
+                    self.with(host, |session, _| session.held(failed));
+                } else {
+                    self.hold(host);
                 }
-                it.tables = tables;
-                self.publish(host);
-                self.with(host, |session, _| session.held(Ok(())));
             }
             Effect::Proposed(proposal) => self.proposed(host, proposal),
             Effect::Answered(id, result) => {
@@ -465,6 +467,26 @@ impl Network {
                 unreachable!("nobody switches")
             }
         }
+    }
+
+    /// Writes what the leader has, if that was not written yet.
+    fn hold(&mut self, host: usize) {
+        let it = &mut self.hosts[host];
+        if !std::mem::take(&mut it.unheld) {
+            return;
+        }
+        let Some(mut tables) = it.session.mirror().cloned() else {
+            return;
+        };
+        for backend in tables.backends.values_mut() {
+            *backend = Backend {
+                ifindex: host as u32 + 1,
+                ..*backend
+            };
+        }
+        it.tables = tables;
+        self.publish(host);
+        self.with(host, |session, _| session.held(Ok(())));
     }
 
     fn adopt(&mut self, host: usize, snapshot: Snapshot, diverged: bool) {
@@ -539,6 +561,7 @@ impl Network {
             if it.session.is_synchronised().is_ok() && it.session.peer_leads() && !it.leads {
                 let marked = it.marked.expect("nothing came of this leader's tables") as usize;
                 let mirror = it.session.mirror();
+                assert_eq!(mirror, Some(&shared(&it.tables)), "not written");
                 // The mark of the last change may be on its way still.
                 let marks = other.marks.iter().skip(marked - 1).take(2);
                 let mut tables = marks.map(|(tables, _)| tables);
@@ -551,7 +574,7 @@ impl Network {
             let nothing_flies = self.flying[host].is_empty();
             if it.leads && it.session.is_followed().is_ok() && nothing_flies {
                 assert!(!other.leads);
-                assert_eq!(other.session.mirror(), Some(&shared(&it.tables)));
+                assert_eq!(shared(&other.tables), shared(&it.tables));
                 self.check_flows(other, it, it.marks.len());
             }
         }
