@@ -110,6 +110,9 @@ pub(super) fn text(pair: &Pair) -> String {
         let ago = seconds(failure.since_s);
         line("last failure", format!("{ago} ago, {}", failure.reason));
     }
+    if pair.strangers > 0 {
+        line("strangers turned away", pair.strangers.to_string());
+    }
     text
 }
 
