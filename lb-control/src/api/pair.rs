@@ -81,6 +81,7 @@ fn pair(status: &Status) -> Pair {
             since_s: ago(failure.at),
             reason: failure.reason.clone(),
         }),
+        strangers: status.strangers,
     }
 }
 

@@ -455,8 +455,11 @@ pub struct Pair {
     pub invitation_s: Option<u64>,
     /// What keeps this host from being reached.
     pub fault: Option<String>,
-    /// What went wrong last.
+    /// What went wrong last, with the other one or at its addresses.
     pub failure: Option<PairFailure>,
+    /// Connections from other addresses than the other one's that were turned away.
+    #[serde(default)]
+    pub strangers: u64,
 }
 
 /// What a host of a pair is known by.

@@ -114,7 +114,8 @@ enum PairCommand {
     Init,
     /// Join the host that a token is of
     Join {
-        /// What `lbctl pair init` printed on the other host; - reads it from standard input
+        /// - to read from standard input what `lbctl pair init` printed on the other host; or that
+        /// itself, which lists of processes show
         token: String,
     },
     /// Whether this host is paired and connected, and what went wrong last

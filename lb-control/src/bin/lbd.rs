@@ -22,7 +22,7 @@ use lb_control::shell::tracking;
 use lb_control::shell::vrrp::{self, Router, Teller};
 use lb_control::shell::witness;
 use lb_control::state::identity::{self, Identity};
-use lb_control::state::secret;
+use lb_control::state::{self, secret};
 use lb_ebpf::abi::{Flow, FlowKey};
 use std::io::IsTerminal as _;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -195,6 +195,9 @@ async fn run(file: &Path, log_verdicts: bool) -> anyhow::Result<()> {
         Some(channel) => start_channel(&config, channel, secret, channel_sender)?,
         None => None,
     };
+    for warning in state::exposed(&config.state_dir) {
+        tracing::warn!("{warning}");
+    }
     let pairing = pair.as_ref().map(|(_, channel)| channel.pairing());
     let (flow_sender, new_flows) = mpsc::channel(FLOW_BATCHES);
     if options.tells_flows {

@@ -24,10 +24,11 @@ impl Session {
             .client
             .act(Method::POST, "/v1/pair/invitation", &())
             .await?;
-        // Standard output has the token and nothing else: it may be the input of the other host.
+        // Standard output has the token and nothing else: it may be the input of the other host. As
+        // an argument it would be seen in lists of processes, and kept in the shell's history.
         let _ = writeln!(
             io::stderr(),
-            "on the other host, within {}: lbctl pair join TOKEN",
+            "on the other host, within {}: lbctl pair join -, with this line as its standard input",
             seconds(invited.lifetime_s)
         );
         self.show(&invited, |_| format!("{}\n", invited.token))
@@ -108,6 +109,9 @@ pub(super) fn text(pair: &Pair) -> String {
     if let Some(failure) = &pair.failure {
         let ago = seconds(failure.since_s);
         line("last failure", format!("{ago} ago, {}", failure.reason));
+    }
+    if pair.strangers > 0 {
+        line("strangers turned away", pair.strangers.to_string());
     }
     text
 }

@@ -115,6 +115,7 @@ fn a_pair_is_told_in_lines() {
             since_s: 76,
             reason: "192.0.2.3: it closed the connection".to_owned(),
         }),
+        strangers: 0,
     };
     let expected = "\
 paired: yes
@@ -127,9 +128,11 @@ last failure: 1m 16s ago, 192.0.2.3: it closed the connection
     assert_eq!(pair::text(&shown), expected);
     shown.connection = None;
     shown.fault = Some("cannot listen".to_owned());
+    shown.strangers = 3;
     let text = pair::text(&shown);
     assert!(text.contains("\nconnected: no\n"), "{text}");
     assert!(text.contains("\nfault: cannot listen\n"), "{text}");
+    assert!(text.ends_with("\nstrangers turned away: 3\n"), "{text}");
 }
 
 #[test]

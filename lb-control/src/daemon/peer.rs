@@ -4,7 +4,7 @@ use crate::api::types;
 use crate::config::Ha;
 use crate::dataplane::boot_ns;
 use crate::proto::heartbeat::{LostReason, Refusal};
-use crate::shell::heartbeat::{Event, Heartbeat, LinkReport, Settings};
+use crate::shell::heartbeat::{Event, Heartbeat, LinkReport, Settings, Status};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
@@ -14,6 +14,10 @@ pub type StartHeartbeats = Box<dyn FnMut([u64; 2]) -> anyhow::Result<Option<Peer
 
 /// For how long a lapse of the lease is an alarm.
 const LAPSE_SHOWN: Duration = Duration::from_secs(60);
+
+/// For how long a heartbeat that was not genuine is an alarm. A host that has another secret sends
+/// more of them meanwhile.
+const FORGED_SHOWN: Duration = Duration::from_secs(10);
 
 /// The heartbeats of a pair, and what they said last.
 pub struct Peer {
@@ -141,11 +145,11 @@ impl Peer {
             );
         }
         let status = self.heartbeat.status();
-        let forged = |link: &LinkReport| link.session.counters.refused[Refusal::Forged.index()] > 0;
-        if !status.peer_up && status.links.iter().any(forged) {
+        if !status.peer_up && hears_forged(&status, Instant::now()) {
             alarms.push(format!(
-                "heartbeats of {peer} are not genuine: copy the file secret of one host's \
-                 state_dir to the other's"
+                "heartbeats that come from {peer} are not genuine: if they are the other host's, it \
+                 has another secret: pair the two (again), by `lbctl pair init` on one of them and \
+                 `lbctl pair join -` on the other"
             ));
         }
         alarms
@@ -168,6 +172,12 @@ impl Peer {
                 .collect(),
         }
     }
+}
+
+/// Whether some of the heartbeats that came lately were not genuine.
+fn hears_forged(status: &Status, now: Instant) -> bool {
+    let mut forged = status.links.iter().filter_map(|link| link.session.forged);
+    forged.any(|at| now.saturating_duration_since(at) < FORGED_SHOWN)
 }
 
 fn link([local, remote]: [IpAddr; 2], report: &LinkReport) -> types::HaLink {
@@ -197,5 +207,56 @@ fn link([local, remote]: [IpAddr; 2], report: &LinkReport) -> types::HaLink {
         since_s: session.since.elapsed().as_secs(),
         detection_ms: session.detection_time.map(|it| it.as_millis() as u64),
         counters,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proto::heartbeat::packet::{HOPS, Packet};
+    use crate::proto::heartbeat::{self, Diagnostic, Ends, Key, State, Timing};
+    use std::net::Ipv4Addr;
+
+    #[test]
+    fn heartbeats_of_another_secret_are_an_alarm_while_they_come() {
+        let start = Instant::now();
+        let [here, there] = [1, 2].map(|last| IpAddr::from(Ipv4Addr::new(192, 0, 2, last)));
+        let ends = Ends {
+            source: here,
+            destination: there,
+        };
+        let key = Key::from_secret(b"ours");
+        let mut peer = heartbeat::Peer::new(Timing::DEFAULT, key, &[(ends, 1)], start);
+        let known = |peer: &heartbeat::Peer| Status {
+            links: peer
+                .links()
+                .map(|session| LinkReport {
+                    session,
+                    unsent: 0,
+                    strangers: 0,
+                })
+                .collect(),
+            ..Status::default()
+        };
+        assert!(!hears_forged(&known(&peer), start));
+        let packet = Packet {
+            state: State::Down,
+            diagnostic: Diagnostic::None,
+            timing: Timing::DEFAULT,
+            my_discriminator: 1,
+            your_discriminator: 0,
+            sequence: 1,
+        };
+        let payload = packet.encode(&Key::from_secret(b"theirs"), ends.reversed());
+        assert!(peer.on_datagram(start, 0, &payload, HOPS - 1).is_err());
+        assert!(!hears_forged(&known(&peer), start));
+        let refused = peer.on_datagram(start, 0, &payload, HOPS);
+        assert_eq!(refused, Err(Refusal::Forged));
+        assert!(hears_forged(&known(&peer), start));
+        let later = start + FORGED_SHOWN;
+        assert!(!hears_forged(&known(&peer), later));
+        let refused = peer.on_datagram(later, 0, &payload, HOPS);
+        assert_eq!(refused, Err(Refusal::Forged));
+        assert!(hears_forged(&known(&peer), later));
     }
 }

@@ -88,8 +88,8 @@ pub enum Event {
     },
     /// The peer sent this. Never of a connection before the last [`Event::Up`], and never empty.
     Frame(Bytes),
-    /// Somebody was not let in, or the peer does not let us in. The same is not told more often than
-    /// every ten seconds.
+    /// Somebody at an address of the peer was not let in, or does not let us in. The same is not told
+    /// more often than every ten seconds. Of others, nothing is told: [`Status::strangers`].
     Refused {
         /// Where they are.
         from: IpAddr,

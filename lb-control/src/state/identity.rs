@@ -54,8 +54,8 @@ impl Identity {
     ///
     /// If it cannot be read or made, or the two files do not belong together.
     pub fn load_or_create(state_dir: &Path) -> Result<Self> {
-        let directory = state_dir.join(DIRECTORY);
-        let (key, certificate) = (directory.join(KEY), directory.join(CERTIFICATE));
+        let directory = directory(state_dir);
+        let (key, certificate) = (key_file(state_dir), directory.join(CERTIFICATE));
         // It is written last: without it, nobody knows the key yet.
         let Some(found) = read(&certificate)? else {
             return Self::create(&directory);
@@ -116,13 +116,23 @@ impl fmt::Debug for Identity {
     }
 }
 
+/// Where all of this is kept.
+pub(super) fn directory(state_dir: &Path) -> PathBuf {
+    state_dir.join(DIRECTORY)
+}
+
+/// Where this host's key is kept.
+pub(super) fn key_file(state_dir: &Path) -> PathBuf {
+    directory(state_dir).join(KEY)
+}
+
 /// The certificate of the other host, if this one is paired.
 ///
 /// # Errors
 ///
 /// If it cannot be read, or is damaged.
 pub fn load_peer(state_dir: &Path) -> Result<Option<CertificateDer<'static>>> {
-    let path = state_dir.join(DIRECTORY).join(PEER);
+    let path = directory(state_dir).join(PEER);
     let Some(pem) = read(&path)? else {
         return Ok(None);
     };
@@ -139,7 +149,7 @@ pub fn load_peer(state_dir: &Path) -> Result<Option<CertificateDer<'static>>> {
 pub fn save_peer(state_dir: &Path, certificate: &CertificateDer<'_>) -> Result<()> {
     anchor(certificate)?;
     let pem = pem(certificate);
-    super::replace(&state_dir.join(DIRECTORY), PEER, pem.as_bytes())
+    super::replace(&directory(state_dir), PEER, pem.as_bytes())
 }
 
 /// From now on, there is no other host.
@@ -148,7 +158,7 @@ pub fn save_peer(state_dir: &Path, certificate: &CertificateDer<'_>) -> Result<(
 ///
 /// If the certificate is there and cannot be removed.
 pub fn forget_peer(state_dir: &Path) -> Result<()> {
-    let path = state_dir.join(DIRECTORY).join(PEER);
+    let path = directory(state_dir).join(PEER);
     match fs::remove_file(&path) {
         Err(error) if error.kind() != ErrorKind::NotFound => {
             Err(error).with_context(|| format!("failed to remove {}", path.display()))

@@ -7,8 +7,35 @@ pub mod secret;
 use anyhow::{Context as _, Result};
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::Write as _;
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
-use std::path::Path;
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+/// All that a mode grants to a file's group and to others.
+const OTHERS: u32 = 0o077;
+
+/// Which secrets of this host others than their owner may read or write, and what is to be done.
+#[must_use]
+pub fn exposed(state_dir: &Path) -> Vec<String> {
+    let secrets = [
+        (state_dir.join(secret::FILE), state_dir.join(secret::FILE)),
+        (
+            identity::key_file(state_dir),
+            identity::directory(state_dir),
+        ),
+    ];
+    let judge = |(secret, all): (PathBuf, PathBuf)| {
+        // One that is missing is nobody's, and one that cannot be read is told of elsewhere.
+        let mode = fs::metadata(&secret).ok()?.mode() & 0o777;
+        let (secret, all) = (secret.display(), all.display());
+        (mode & OTHERS != 0).then(|| {
+            format!(
+                "{secret} is a secret, and its mode {mode:o} lets others at it: `chmod 600 {secret}`; if \
+                 somebody may have read it, remove {all}, start lbd again, and pair the hosts again"
+            )
+        })
+    };
+    secrets.into_iter().filter_map(judge).collect()
+}
 
 /// Writes a file that only its owner may read. After a crash there is either the old one or the new
 /// one, whole.
@@ -37,7 +64,8 @@ fn replace(state_dir: &Path, name: &str, bytes: &[u8]) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::{changes, replace, secret};
+    use super::{changes, exposed, identity, replace, secret};
+    use std::fs::{Permissions, set_permissions};
     use std::os::unix::fs::PermissionsExt as _;
 
     #[test]
@@ -53,6 +81,28 @@ mod tests {
         std::fs::write(state_dir.join("secret"), "short").unwrap();
         let error = format!("{:#}", secret::load_or_create(&state_dir).unwrap_err());
         assert!(error.contains("16 bytes"), "{error}");
+    }
+
+    #[test]
+    fn secrets_that_others_may_read_are_named() {
+        let directory = tempfile::tempdir().unwrap();
+        let state_dir = directory.path();
+        assert_eq!(exposed(state_dir), [""; 0]);
+        secret::load_or_create(state_dir).unwrap();
+        identity::Identity::load_or_create(state_dir).unwrap();
+        assert_eq!(exposed(state_dir), [""; 0]);
+        for (name, mode) in [("secret", 0o640), ("pair/key.pem", 0o604)] {
+            let path = state_dir.join(name);
+            set_permissions(&path, Permissions::from_mode(mode)).unwrap();
+            let warnings = exposed(state_dir);
+            assert_eq!(warnings.len(), 1, "{warnings:?}");
+            let advice = format!(
+                "mode {mode:o} lets others at it: `chmod 600 {}`",
+                path.display()
+            );
+            assert!(warnings[0].contains(&advice), "{warnings:?}");
+            set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
+        }
     }
 
     #[test]

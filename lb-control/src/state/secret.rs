@@ -5,7 +5,7 @@ use std::fs::{self, File};
 use std::io::{self, Read as _};
 use std::path::Path;
 
-const FILE: &str = "secret";
+pub(super) const FILE: &str = "secret";
 
 /// The host's secret: made at random when it is asked for the first time, then kept.
 pub fn load_or_create(state_dir: &Path) -> anyhow::Result<[u64; 2]> {

@@ -56,6 +56,8 @@ pub struct LinkStatus {
     pub detection_time: Option<Duration>,
     /// What it has done.
     pub counters: Counters,
+    /// When the last heartbeat came that was not genuine ([`Refusal::Forged`]).
+    pub forged: Option<Instant>,
 }
 
 /// The other host.
@@ -75,6 +77,7 @@ struct Link {
     /// As seen by what we send.
     ends: Ends,
     session: Session,
+    forged: Option<Instant>,
 }
 
 impl Peer {
@@ -85,6 +88,7 @@ impl Peer {
         let link = |&(ends, seed)| Link {
             ends,
             session: Session::new(timing, now, seed),
+            forged: None,
         };
         Self {
             key,
@@ -103,14 +107,19 @@ impl Peer {
 
     /// What is known of each link.
     pub fn links(&self) -> impl Iterator<Item = LinkStatus> {
-        self.links.iter().map(|Link { session, .. }| LinkStatus {
-            state: session.state(),
-            since: session.since(),
-            diagnostic: session.diagnostic(),
-            peer_timing: session.peer_timing(),
-            detection_time: session.detection_time(),
-            counters: *session.counters(),
-        })
+        self.links.iter().map(
+            |Link {
+                 session, forged, ..
+             }| LinkStatus {
+                state: session.state(),
+                since: session.since(),
+                diagnostic: session.diagnostic(),
+                peer_timing: session.peer_timing(),
+                detection_time: session.detection_time(),
+                counters: *session.counters(),
+                forged: *forged,
+            },
+        )
     }
 
     /// When [`Self::on_timeout`] is to be called, if there are links.
@@ -132,7 +141,12 @@ impl Peer {
         payload: &[u8],
         hops: u8,
     ) -> Result<(), Refusal> {
-        let Some(Link { ends, session }) = self.links.get_mut(link) else {
+        let Some(Link {
+            ends,
+            session,
+            forged,
+        }) = self.links.get_mut(link)
+        else {
             return Ok(());
         };
         let heard = Packet::decode(payload, &self.key, ends.reversed(), hops)
@@ -141,6 +155,9 @@ impl Peer {
             Ok(change) => self.follow(now, link, change),
             Err(refusal) => {
                 session.count_refused(&refusal);
+                if refusal == Refusal::Forged {
+                    *forged = Some(now);
+                }
                 return Err(refusal);
             }
         }
@@ -180,7 +197,7 @@ impl Peer {
 
     /// Sends what is due after an input, and tells what it changed.
     fn follow(&mut self, now: Instant, link: LinkId, change: Option<Change>) {
-        if let Some(Link { ends, session }) = self.links.get_mut(link)
+        if let Some(Link { ends, session, .. }) = self.links.get_mut(link)
             && let Some(packet) = session.transmit(now)
         {
             let payload = packet.encode(&self.key, *ends);

@@ -1,5 +1,7 @@
-//! Who may still join: an invitation is over after a time, after one use, and after some attempts
-//! that were wrong.
+//! Who may still join: an invitation is over after a time, and after one use.
+//!
+//! Wrong attempts are not counted. Nobody guesses a secret of 256 bits, and a count would let anybody
+//! who can connect end the invitation.
 
 use super::OneTimeSecret;
 use std::time::{Duration, Instant};
@@ -7,15 +9,11 @@ use std::time::{Duration, Instant};
 /// How long it is open.
 pub const LIFETIME: Duration = Duration::from_secs(10 * 60);
 
-/// After so many wrong attempts it is void.
-pub const ATTEMPTS: u8 = 5;
-
 /// An invitation, as whoever invites has it.
 #[derive(Clone, Debug)]
 pub struct Invitation {
     secret: OneTimeSecret,
     until: Instant,
-    wrong: u8,
 }
 
 /// Somebody may not join.
@@ -27,11 +25,6 @@ pub enum Refusal {
     /// The secret is another one.
     #[error("the token is not of the latest `lbctl pair init` there")]
     Wrong,
-    /// There were too many wrong ones.
-    #[error(
-        "the invitation is void after {ATTEMPTS} wrong attempts: `lbctl pair init` there makes another"
-    )]
-    Void,
 }
 
 impl Invitation {
@@ -41,7 +34,6 @@ impl Invitation {
         Self {
             secret,
             until: now + LIFETIME,
-            wrong: 0,
         }
     }
 
@@ -49,7 +41,7 @@ impl Invitation {
     #[must_use]
     pub fn left(&self, now: Instant) -> Option<Duration> {
         let left = self.until.saturating_duration_since(now);
-        (self.wrong < ATTEMPTS && !left.is_zero()).then_some(left)
+        (!left.is_zero()).then_some(left)
     }
 
     /// Somebody asks to join with this secret. Who may ends the invitation.
@@ -58,17 +50,13 @@ impl Invitation {
     ///
     /// If it is not the right one, or the invitation is over.
     pub fn accept(&mut self, secret: &OneTimeSecret, now: Instant) -> Result<(), Refusal> {
-        if self.wrong >= ATTEMPTS {
-            return Err(Refusal::Void);
-        }
         if self.left(now).is_none() {
             return Err(Refusal::Expired);
         }
-        if self.secret.is(secret) {
-            self.until = now;
-            return Ok(());
+        if !self.secret.is(secret) {
+            return Err(Refusal::Wrong);
         }
-        self.wrong += 1;
-        Err(Refusal::Wrong)
+        self.until = now;
+        Ok(())
     }
 }

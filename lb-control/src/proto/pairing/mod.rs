@@ -12,7 +12,7 @@ mod secret;
 mod tests;
 mod token;
 
-pub use invitation::{ATTEMPTS, Invitation, LIFETIME, Refusal};
+pub use invitation::{Invitation, LIFETIME, Refusal};
 pub use message::{Answer, MessageError, Request};
 pub use secret::{OneTimeSecret, PairSecret};
 pub use token::{Token, TokenError};

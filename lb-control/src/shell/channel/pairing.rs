@@ -50,8 +50,10 @@ pub struct Status {
     pub invitation: Option<Duration>,
     /// What keeps this host from listening.
     pub fault: Option<String>,
-    /// What went wrong last.
+    /// What went wrong last with the peer, or at one of its addresses.
     pub failure: Option<Failure>,
+    /// Connections from other addresses than the peer's that were turned away.
+    pub strangers: u64,
 }
 
 /// A connection.

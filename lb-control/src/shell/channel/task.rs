@@ -58,6 +58,8 @@ pub(super) struct Task {
     connection: Option<Connection>,
     refusals: Refusals,
     failure: Option<Failure>,
+    /// Those that were turned away.
+    strangers: u64,
 }
 
 struct Connection {
@@ -101,6 +103,7 @@ impl Task {
             connection: None,
             refusals: Refusals::default(),
             failure: None,
+            strangers: 0,
         })
     }
 
@@ -191,10 +194,11 @@ impl Task {
                 return self.fail(format!("failed to accept a connection: {error}"));
             }
         };
-        let mut links = self.settings.links.iter();
-        let known = links.any(|link| link.remote.ip() == from.ip());
         let [strangers, peers] = &self.places;
-        let places = if known { peers } else { strangers };
+        let places = match self.is_peers(from.ip()) {
+            true => peers,
+            false => strangers,
+        };
         let Ok(place) = Arc::clone(places).try_acquire_owned() else {
             let reason = "too many connections that do not say who they are".to_owned();
             return self.refuse(from.ip(), reason);
@@ -301,6 +305,7 @@ impl Task {
             invitation: invitation.and_then(|it| it.left(Instant::now())),
             fault: self.fault.clone(),
             failure: self.failure.clone(),
+            strangers: self.strangers,
         }
     }
 
@@ -401,10 +406,22 @@ impl Task {
         self.look().await;
     }
 
+    /// Whether this is an address of the peer, if not the peer.
+    fn is_peers(&self, from: IpAddr) -> bool {
+        let mut links = self.settings.links.iter();
+        links.any(|link| link.remote.ip() == from)
+    }
+
     fn refuse(&mut self, from: IpAddr, reason: String) {
+        if !self.is_peers(from) {
+            // Anybody may knock: whoever scans ports must not hide what is wrong with the peer.
+            tracing::debug!(%from, reason, "a stranger was turned away");
+            self.strangers += 1;
+            return;
+        }
         self.fail(format!("{from}: {reason}"));
         if self.refusals.tell(Instant::now(), from, &reason) {
-            // Strangers must not fill the queue: where there is no place, it is not told.
+            // Who is refused must not fill the queue: where there is no place, it is not told.
             let _ = self.events.try_send(Event::Refused { from, reason });
         }
     }

@@ -269,7 +269,10 @@ fn what_was_forwarded_or_comes_from_elsewhere_is_counted_and_not_heeded() {
         status.links.first().is_some_and(|link| {
             let counters = link.session.counters;
             // Hops, length, version, forged.
-            counters.refused[..4] == [1, 1, 1, 1] && counters.unproven == 1 && link.strangers == 1
+            counters.refused[..4] == [1, 1, 1, 1]
+                && counters.unproven == 1
+                && link.session.forged.is_some()
+                && link.strangers == 1
         })
     });
 }

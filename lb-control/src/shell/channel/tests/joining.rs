@@ -1,7 +1,7 @@
 //! Hosts that are paired by a token, and tokens that are of no use.
 
 use super::*;
-use crate::proto::pairing::{ATTEMPTS, OneTimeSecret};
+use crate::proto::pairing::OneTimeSecret;
 use crate::state::secret;
 
 /// Two hosts that are not paired, and are started.
@@ -55,23 +55,18 @@ async fn a_host_that_joins_is_connected_and_has_the_secret() {
 }
 
 #[tokio::test]
-async fn an_invitation_is_void_after_wrong_attempts() {
-    let [a, mut b] = unpaired(42);
+async fn who_asks_with_a_wrong_secret_does_not_end_the_invitation() {
+    let [a, b] = unpaired(42);
     let invited = b.channel().pairing().invite().await.unwrap();
     let mut wrong = invited.token.clone();
     wrong.secret = OneTimeSecret::new([0; OneTimeSecret::LEN]);
-    for _ in 0..ATTEMPTS {
+    for _ in 0..6 {
         let error = a.channel().pairing().join(&wrong.encode()).await;
         let message = error.unwrap_err().to_string();
         assert!(message.contains("not of the latest"), "{message}");
     }
-    let (from, reason) = b.refused().await;
-    assert!(from.is_loopback());
-    assert!(reason.contains("asked to join"), "{reason}");
     let status = b.channel().pairing().status().await.unwrap();
-    assert_eq!(status.invitation, None);
-    let right = a.channel().pairing().join(&invited.token.encode()).await;
-    assert!(right.is_err());
+    assert_eq!(status.strangers, 6);
     for host in [&a, &b] {
         let status = host.channel().pairing().status().await.unwrap();
         assert_eq!(status.peer, None);
@@ -79,6 +74,8 @@ async fn an_invitation_is_void_after_wrong_attempts() {
     }
     // The secret of the one that was refused is its own.
     assert!(!a.directory.path().join("secret").exists());
+    let right = a.channel().pairing().join(&invited.token.encode()).await;
+    right.unwrap();
 }
 
 #[tokio::test]
