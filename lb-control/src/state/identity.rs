@@ -10,6 +10,7 @@ mod tests;
 
 pub use expiry::expiry;
 
+use super::Replacement;
 use anyhow::{Context as _, Result, ensure};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -141,15 +142,14 @@ pub fn load_peer(state_dir: &Path) -> Result<Option<CertificateDer<'static>>> {
     Ok(Some(certificate))
 }
 
-/// From now on, this is the other host.
-///
-/// # Errors
-///
-/// If it is no certificate, or cannot be written. The old one is still there then.
-pub fn save_peer(state_dir: &Path, certificate: &CertificateDer<'_>) -> Result<()> {
+/// Puts this certificate in the place of the other host's.
+pub(super) fn prepare_peer(
+    state_dir: &Path,
+    certificate: &CertificateDer<'_>,
+) -> Result<Replacement> {
     anchor(certificate)?;
     let pem = pem(certificate);
-    super::replace(&directory(state_dir), PEER, pem.as_bytes())
+    Replacement::prepare(&directory(state_dir), PEER, pem.as_bytes())
 }
 
 /// From now on, there is no other host.

@@ -1,5 +1,6 @@
 //! The secret that the services' hash keys are made from.
 
+use super::Replacement;
 use anyhow::Context as _;
 use std::fs::{self, File};
 use std::io::{self, Read as _};
@@ -22,14 +23,10 @@ pub fn load_or_create(state_dir: &Path) -> anyhow::Result<[u64; 2]> {
     }
 }
 
-/// Puts the secret of the other host of a pair in the place of this host's own.
-///
-/// # Errors
-///
-/// If it cannot be written. The old one is still there then.
-pub fn save(state_dir: &Path, secret: [u64; 2]) -> anyhow::Result<()> {
+/// Puts this one in the place of the host's own.
+pub(super) fn prepare(state_dir: &Path, secret: [u64; 2]) -> anyhow::Result<Replacement> {
     let bytes: [u8; 16] = bytemuck::cast(secret);
-    super::replace(state_dir, FILE, &bytes)
+    Replacement::prepare(state_dir, FILE, &bytes)
 }
 
 fn parse(bytes: &[u8]) -> Option<[u64; 2]> {
@@ -41,6 +38,6 @@ fn create(state_dir: &Path) -> anyhow::Result<[u64; 2]> {
     let mut bytes = [0u8; 16];
     File::open("/dev/urandom")?.read_exact(&mut bytes)?;
     let secret = bytemuck::cast(bytes);
-    save(state_dir, secret)?;
+    prepare(state_dir, secret)?.finish()?;
     Ok(secret)
 }

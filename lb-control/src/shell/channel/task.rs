@@ -10,7 +10,7 @@ use super::{Event, Settings, connection, frames};
 use crate::proto::pairing::{
     Answer, Invitation, LIFETIME, OneTimeSecret, PairSecret, Request, Token,
 };
-use crate::state::{identity, secret};
+use crate::state::{self, identity};
 use anyhow::{Context as _, Result};
 use std::future::pending;
 use std::io;
@@ -285,7 +285,7 @@ impl Task {
                 secret,
                 reply,
             } => {
-                let _ = reply.send(self.adopt(peer, secret).await);
+                let _ = reply.send(self.take_peer(peer, Some(secret)).await);
             }
             Command::Forget(reply) => {
                 let _ = reply.send(self.forget().await);
@@ -358,30 +358,23 @@ impl Task {
             invitation.context("no invitation is open: `lbctl pair init` makes one")?;
         invitation.accept(&request.secret, Instant::now())?;
         let peer = CertificateDer::from(request.certificate.clone());
-        self.take_peer(peer)
+        self.take_peer(peer, None)
             .await
-            .context("the inviting host failed to take it as its peer")?;
-        self.tell(Event::Paired { secret: None }).await;
-        Ok(())
+            .context("the inviting host failed to take it as its peer")
     }
 
-    /// The other host has said yes.
-    async fn adopt(&mut self, peer: CertificateDer<'static>, secret: PairSecret) -> Result<()> {
-        secret::save(&self.settings.state_dir, secret.0)?;
-        self.settings.secret = secret;
-        self.take_peer(peer).await?;
-        self.tell(Event::Paired {
-            secret: Some(secret),
-        })
-        .await;
-        Ok(())
-    }
-
-    async fn take_peer(&mut self, peer: CertificateDer<'static>) -> Result<()> {
+    /// Takes it as the other host, and this as the pair's secret, if it was this host that joined.
+    async fn take_peer(
+        &mut self,
+        peer: CertificateDer<'static>,
+        secret: Option<PairSecret>,
+    ) -> Result<()> {
         let trust = Trust::new(&self.settings.identity, &peer)?;
-        identity::save_peer(&self.settings.state_dir, &peer)?;
+        state::save_peer(&self.settings.state_dir, &peer, secret.map(|it| it.0))?;
+        self.settings.secret = secret.unwrap_or(self.settings.secret);
         self.trust_in(Some((peer, trust)), "this host was paired anew")
             .await;
+        self.tell(Event::Paired { secret }).await;
         Ok(())
     }
 

@@ -1,6 +1,7 @@
 //! What is kept, and what is said when it is not what was kept.
 
 use super::*;
+use crate::state::save_peer;
 use proptest::prelude::*;
 use std::os::unix::fs::PermissionsExt as _;
 
@@ -67,10 +68,10 @@ fn the_peer_is_kept_until_it_is_forgotten() {
     assert_eq!(load_peer(state_dir).unwrap(), None);
     let other = tempfile::tempdir().unwrap();
     let other = Identity::load_or_create(other.path()).unwrap();
-    save_peer(state_dir, other.certificate()).unwrap();
+    save_peer(state_dir, other.certificate(), None).unwrap();
     let peer = load_peer(state_dir).unwrap();
     assert_eq!(peer.as_ref(), Some(other.certificate()));
-    assert!(save_peer(state_dir, &CertificateDer::from(vec![1, 2, 3])).is_err());
+    assert!(save_peer(state_dir, &CertificateDer::from(vec![1, 2, 3]), None).is_err());
     assert_eq!(load_peer(state_dir).unwrap(), peer);
     let path = state_dir.join("pair/peer.pem");
     let pem = fs::read(&path).unwrap();

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::proto::pairing::OneTimeSecret;
-use crate::state::secret;
+use crate::state::{self, secret};
 
 /// Two hosts that are not paired, and are started.
 fn unpaired(number: u8) -> [Host; 2] {
@@ -115,7 +115,7 @@ async fn a_token_that_names_another_host_is_not_answered() {
 async fn a_peer_that_is_forgotten_is_a_stranger() {
     let [mut a, mut b] = connected(45).await;
     let state_dir = a.directory.path().to_owned();
-    identity::save_peer(&state_dir, &b.certificate()).unwrap();
+    state::save_peer(&state_dir, &b.certificate(), None).unwrap();
     a.channel().pairing().forget().await.unwrap();
     assert_eq!(a.down().await, "the peer was forgotten");
     b.down().await;
@@ -144,4 +144,23 @@ async fn what_cannot_be_kept_pairs_nobody() {
         let status = host.channel().pairing().status().await.unwrap();
         assert_eq!(status.peer, None);
     }
+}
+
+#[tokio::test]
+async fn who_joins_and_cannot_keep_it_goes_on_with_its_own_secret() {
+    let [mut a, b] = unpaired(47);
+    let own = secret::load_or_create(a.directory.path()).unwrap();
+    let way = a.directory.path().join("pair/.peer.pem.new");
+    std::fs::create_dir(&way).unwrap();
+    let pairing = b.channel().pairing();
+    let token = pairing.invite().await.unwrap().token.encode();
+    let error = a.channel().pairing().join(&token).await.unwrap_err();
+    assert!(matches!(error, JoinError::NotKept(_)), "{error}");
+    let kept = secret::load_or_create(a.directory.path()).unwrap();
+    assert_eq!(kept, own);
+    assert!(!a.channel().is_paired());
+    std::fs::remove_dir(&way).unwrap();
+    let token = pairing.invite().await.unwrap().token.encode();
+    a.channel().pairing().join(&token).await.unwrap();
+    a.up().await;
 }
