@@ -9,6 +9,9 @@ use std::time::{Duration, Instant};
 /// For how long a second leader is an alarm after it was last heard.
 const SECOND_LEADER_SHOWN: Duration = Duration::from_secs(10);
 
+/// For how long forged advertisements are an alarm after the last one.
+const FORGERY_SHOWN: Duration = Duration::from_secs(10);
+
 /// What this host is to the addresses of a group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Role {
@@ -41,6 +44,7 @@ pub(super) struct Duty {
     pub(super) reason: String,
     pub(super) report: Report,
     second: Option<(IpAddr, Instant)>,
+    forged: Option<(IpAddr, Instant)>,
     pub(super) withheld: Option<String>,
     pub(super) faults: Vec<String>,
 }
@@ -56,6 +60,7 @@ impl Duty {
             reason: "lbd was started".to_owned(),
             report: Report::default(),
             second: None,
+            forged: None,
             withheld: None,
             faults: Vec::new(),
         }
@@ -145,6 +150,14 @@ impl Duty {
                 {
                     tracing::warn!("{label}{}", disagreement(found));
                 }
+                if let Some(source) = report.forger {
+                    let now = Instant::now();
+                    let shown = |(_, seen): &(_, Instant)| *seen + FORGERY_SHOWN > now;
+                    if !self.forged.as_ref().is_some_and(shown) {
+                        tracing::error!("{label}{}", forgery(source));
+                    }
+                    self.forged = Some((source, now));
+                }
                 self.report = report;
             }
             Event::Ended => {
@@ -165,6 +178,11 @@ impl Duty {
                 "{peer} led, too, and was told to yield: did the two not hear each other?"
             ));
         }
+        if let Some((source, seen)) = self.forged
+            && seen.elapsed() < FORGERY_SHOWN
+        {
+            alarms.push(forgery(source));
+        }
         if let Some(hold) = &self.withheld {
             alarms.push(format!("nobody leads, and this host may not: {hold}"));
         }
@@ -175,6 +193,13 @@ impl Duty {
             .map(|alarm| format!("{label}{alarm}"))
             .collect()
     }
+}
+
+fn forgery(source: IpAddr) -> String {
+    format!(
+        "advertisements that are not the other host's arrive from {source}, and are refused: \
+         somebody on this link forges them, or the two have different secrets: pair them again"
+    )
 }
 
 fn disagreement(found: Disagreement) -> String {

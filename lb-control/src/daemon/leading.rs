@@ -2,13 +2,14 @@
 
 use super::duty::Duty;
 pub(super) use super::duty::Role;
+use super::pairing::Pairing;
 use super::peer::{Consequence, Peer};
 use super::tracking::{self, Lowering};
 use super::{Daemon, PATIENCE};
 use crate::api::types;
 use crate::config::{Admin, BackendRef, Config, Ha, Name, VirtualRouter};
 use crate::dataplane::{Dataplane, boot_ns};
-use crate::proto::vrrp::Priority;
+use crate::proto::vrrp::{Priority, seal};
 use crate::shell::heartbeat;
 use crate::shell::tracking::Missing;
 use crate::shell::vrrp::{self, Event, Router, Wanted};
@@ -32,6 +33,8 @@ pub(super) struct Leading {
     witnessed: Option<bool>,
     /// Once there were tables fit for packets, it does not matter if a backend is down.
     ready: bool,
+    /// The secret that the routers seal with, and whether they demand seals.
+    sealing: Option<([u64; 2], bool)>,
 }
 
 impl Leading {
@@ -70,6 +73,7 @@ impl Leading {
             lowerings: Vec::new(),
             witnessed: None,
             ready: false,
+            sealing: None,
         })
     }
 
@@ -79,6 +83,21 @@ impl Leading {
 
     fn duties_mut(&mut self) -> impl Iterator<Item = &mut Duty> {
         std::iter::once(&mut self.main).chain(&mut self.others)
+    }
+
+    /// Advertisements to a host that is sent heartbeats are sealed: it is no other router. If the two
+    /// are paired, they have the same secret, and what that one sends must be sealed, too.
+    fn seal(&mut self, secret: [u64; 2], paired: bool) {
+        let sealing = Some((secret, paired));
+        if self.ha.heartbeats.is_none() || self.sealing == sealing {
+            return;
+        }
+        self.sealing = sealing;
+        let secret: Vec<u8> = secret.iter().flat_map(|half| half.to_ne_bytes()).collect();
+        let key = seal::Key::from_secret(&secret);
+        for router in self.duties().filter_map(|duty| duty.router.as_ref()) {
+            router.seal(key.clone(), paired);
+        }
     }
 
     /// What is wrong that is tracked.
@@ -232,6 +251,8 @@ impl<D: Dataplane> Daemon<D> {
         let Some(leading) = &mut self.leading else {
             return;
         };
+        let paired = self.pairing.as_ref().is_some_and(Pairing::is_paired);
+        leading.seal(self.world.secret, paired);
         leading.becomes_less_fit(lowerings);
         leading.ready |= ready;
         let gives_up = leading.peer.as_ref().is_some_and(Peer::gives_up);

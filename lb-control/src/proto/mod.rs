@@ -2,6 +2,7 @@
 
 pub mod health;
 pub mod heartbeat;
+mod keyed;
 pub mod next_hop;
 pub mod pairing;
 pub mod sync;

@@ -10,12 +10,14 @@ mod driver;
 mod link;
 mod monitor;
 mod realtime;
+mod seals;
 mod socket;
 mod teller;
 
-pub use teller::Teller;
+pub use teller::{LINKS, Teller};
 
 use crate::config::{Config, OwnedAddress, VirtualRouter};
+use crate::proto::vrrp::seal;
 use crate::proto::vrrp::{
     ChecksumForm, Counters, Disagreement, Family, Interval, LeadReason, Leader, Preempt, Priority,
     Vrid, YieldReason,
@@ -139,12 +141,15 @@ pub struct Report {
     pub priority: Option<Priority>,
     /// How a peer differs in what it was told.
     pub disagreement: Option<Disagreement>,
+    /// Who sent, since the last report, advertisements that should be the other host's and are not.
+    pub forger: Option<IpAddr>,
     /// What was sent and heard.
     pub counters: Counters,
 }
 
 enum Command {
     Follow(Wanted),
+    Seal(seal::Key, bool),
     TakeOver,
     AnnounceAgain,
     Release,
@@ -185,6 +190,12 @@ impl Router {
     /// Says what is wanted from now on.
     pub fn follow(&self, wanted: Wanted) {
         self.tell(Command::Follow(wanted));
+    }
+
+    /// Seals what it sends with this key from now on. `demanded`: the other host has it, too, and
+    /// what bears no seal of it is not heeded, or soon.
+    pub fn seal(&self, key: seal::Key, demanded: bool) {
+        self.tell(Command::Seal(key, demanded));
     }
 
     /// Leads at once, if it may and another host does: see [`Machine::take_over`].

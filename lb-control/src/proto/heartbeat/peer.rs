@@ -105,6 +105,21 @@ impl Peer {
         self.up
     }
 
+    /// Our discriminator of a link that is up, or of the first one: what else this host sends to the
+    /// peer may name it, to show that it is no recording.
+    #[must_use]
+    pub fn discriminator(&self) -> Option<u64> {
+        let mut sessions = self.links.iter().map(|link| &link.session);
+        let first = self.links.first().map(|link| &link.session);
+        let up = sessions.find(|session| session.state() == State::Up);
+        up.or(first).map(Session::discriminator)
+    }
+
+    /// Those of the peer, of the links that are up.
+    pub fn proven(&self) -> impl Iterator<Item = u64> {
+        self.links.iter().filter_map(|link| link.session.proven())
+    }
+
     /// What is known of each link.
     pub fn links(&self) -> impl Iterator<Item = LinkStatus> {
         self.links.iter().map(

@@ -168,6 +168,19 @@ impl Session {
         self.diagnostic
     }
 
+    /// Our discriminator: the number of this session.
+    #[must_use]
+    pub const fn discriminator(&self) -> u64 {
+        self.local
+    }
+
+    /// The peer's, which is not an earlier one of it, while the session is up.
+    #[must_use]
+    pub fn proven(&self) -> Option<u64> {
+        let remote = self.remote.filter(|_| self.state == State::Up)?;
+        Some(remote.discriminator)
+    }
+
     /// What the peer wants, if it is heard.
     #[must_use]
     pub fn peer_timing(&self) -> Option<Timing> {

@@ -198,6 +198,11 @@ impl Machine {
         }
     }
 
+    /// Counts what was refused before it came here.
+    pub fn count_refused(&mut self, refusal: &Refusal) {
+        self.counters.count_refused(refusal);
+    }
+
     /// Takes an advertisement that was sent from `peer`.
     ///
     /// # Errors

@@ -3,6 +3,7 @@
 //! - [`packet`] is an advertisement on the wire, and every way in which one can be wrong.
 //! - [`machine`] is one virtual router: the states and events of the RFC, in a table. It is told
 //!   the time and what was heard, and says what to send and who leads.
+//! - [`seal`] is how an advertisement of the other host of a pair shows that it is that.
 //! - [`announce`] builds the frames with which a new owner makes itself known to its neighbours.
 //!
 //! All of it is without sockets and without a clock.
@@ -19,6 +20,7 @@ pub mod machine;
 pub mod packet;
 mod params;
 mod refusal;
+pub mod seal;
 #[cfg(test)]
 mod tests;
 mod values;

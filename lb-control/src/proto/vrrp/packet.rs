@@ -75,8 +75,21 @@ impl Ends {
         }
     }
 
+    /// Where it goes.
+    #[must_use]
+    pub const fn destination(self) -> IpAddr {
+        match self {
+            Self::V4 { destination, .. } => IpAddr::V4(destination),
+            Self::V6 { destination, .. } => IpAddr::V6(destination),
+        }
+    }
+
     const fn is_ipv6(self) -> bool {
         matches!(self, Self::V6 { .. })
+    }
+
+    const fn address_len(self) -> usize {
+        if self.is_ipv6() { 16 } else { 4 }
     }
 }
 
@@ -124,8 +137,7 @@ impl Advert {
             .ok_or_else(|| truncated(HEADER_LEN))?;
         let [_, vrid, priority, count, interval @ .., _, _] = *header;
 
-        let address_len = if ends.is_ipv6() { 16 } else { 4 };
-        let needed = HEADER_LEN + usize::from(count) * address_len;
+        let needed = HEADER_LEN + usize::from(count) * ends.address_len();
         if payload.len() < needed {
             return Err(truncated(needed));
         }
@@ -173,6 +185,17 @@ impl Advert {
         };
         Ok([&head, sum.checksum().0.as_slice(), &list].concat())
     }
+}
+
+/// Divides what arrived after the last address that its header counts.
+pub(super) fn split_after_message(payload: &[u8], ends: Ends) -> Option<(&[u8], &[u8])> {
+    let count = usize::from(*payload.get(3)?);
+    payload.split_at_checked(HEADER_LEN + count * ends.address_len())
+}
+
+/// Which virtual router what arrived is of.
+pub(super) fn vrid_of(payload: &[u8]) -> Option<Vrid> {
+    Vrid::new(*payload.get(1)?)
 }
 
 fn is_intact(payload: &[u8], ends: Ends) -> bool {

@@ -69,6 +69,16 @@ pub enum Refusal {
         /// The address.
         address: IpAddr,
     },
+    /// It bears no seal, or one that was not made with the pair's key.
+    #[error("it is not sealed with the pair's key: the other host did not send it")]
+    Forged,
+    /// It is no newer than one that was heard.
+    #[error("it is a recording: one as new was heard before")]
+    Replayed,
+    /// Its session is not one in which heartbeats are exchanged: it is a recording, or was sent while
+    /// a session began.
+    #[error("it is of a session in which no heartbeats are exchanged")]
+    OtherSession,
 }
 
 impl Refusal {
@@ -88,6 +98,9 @@ impl Refusal {
             Self::OtherVrid { .. } => "other_vrid",
             Self::OtherFamily => "other_family",
             Self::OwnAddress { .. } => "own_address",
+            Self::Forged => "forged",
+            Self::Replayed => "replayed",
+            Self::OtherSession => "other_session",
         }
     }
 }

@@ -8,7 +8,7 @@ use super::socket::{Arrival, Socket};
 use super::{Event, LinkReport, Status};
 use crate::dataplane::{Renew, boot_ns};
 use crate::proto::heartbeat::{Diagnostic, Effect, Peer, Timing};
-use crate::shell::vrrp::Teller;
+use crate::shell::vrrp::{LINKS, Teller};
 use std::os::fd::{AsFd as _, AsRawFd as _};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -52,6 +52,17 @@ impl Followers {
         self.program.renew(until);
         for router in &self.routers {
             router.renew(until);
+        }
+    }
+
+    /// Routers name the sessions before the peer hears of them.
+    fn name_sessions(&self, peer: &Peer) {
+        let mut proven = [0; LINKS];
+        for (place, session) in proven.iter_mut().zip(peer.proven()) {
+            *place = session;
+        }
+        for router in &self.routers {
+            router.name_sessions(peer.discriminator().unwrap_or(0), proven);
         }
     }
 }
@@ -163,6 +174,7 @@ impl Thread {
     }
 
     fn carry_out(&mut self, boot: u64) {
+        self.followers.name_sessions(&self.peer);
         while let Some(effect) = self.peer.next_effect() {
             let event = match effect {
                 Effect::Send { link, payload } => {

@@ -4,6 +4,7 @@ use super::addresses::Addresses;
 use super::announcer::Announcer;
 use super::link::Links;
 use super::monitor;
+use super::seals::Seals;
 use super::socket::AdvertSocket;
 use super::teller::Teller;
 use super::{Command, Event, Events, LAPSED, Report, Settings, Wanted, commands, realtime};
@@ -41,6 +42,7 @@ pub(super) struct Driver {
     resumes: bool,
     machine: Option<Machine>,
     socket: Option<(u32, AdvertSocket)>,
+    seals: Option<Seals>,
     /// Whom the daemon takes for the leader.
     reported: Option<(IpAddr, vrrp::Priority)>,
     faults: Faults,
@@ -66,6 +68,7 @@ impl Driver {
             resumes: false,
             machine: None,
             socket: None,
+            seals: None,
             reported: None,
             faults: Faults::default(),
         })
@@ -128,9 +131,18 @@ impl Driver {
         };
         let heard = (0..AT_ONCE).try_for_each(|_| match socket.receive() {
             Ok(Some(received)) => {
-                if let Some(machine) = &mut self.machine {
+                let Some(machine) = &mut self.machine else {
+                    return Ok(());
+                };
+                let (ends, hops) = (received.ends, received.hops);
+                let opened = match &mut self.seals {
+                    Some(seals) => seals.open(now, received.payload, ends, hops, &self.teller),
+                    None => Ok(received.payload),
+                };
+                match opened {
                     // The machine counts what it refuses.
-                    let _ = machine.on_packet(now, received.payload, received.ends, received.hops);
+                    Ok(advert) => drop(machine.on_packet(now, advert, ends, hops)),
+                    Err(refusal) => machine.count_refused(&refusal),
                 }
                 Ok(())
             }
@@ -192,6 +204,10 @@ impl Driver {
         loop {
             match self.commands.try_recv() {
                 Ok(Command::Follow(wanted)) => self.follow(now, wanted),
+                Ok(Command::Seal(key, demanded)) => {
+                    let (vrid, before) = (self.settings.vrid, self.seals.as_ref());
+                    self.seals = Some(Seals::new(key, demanded, vrid, before, now));
+                }
                 Ok(Command::TakeOver) => {
                     if let Some(machine) = &mut self.machine {
                         machine.take_over(now);
@@ -473,9 +489,12 @@ impl Driver {
         let (Some(machine), Some((_, socket))) = (&self.machine, &self.socket) else {
             return;
         };
-        let payload = machine
-            .advert(claim)
-            .encode(socket.ends(), self.settings.checksum);
+        let ends = socket.ends();
+        let payload = machine.advert(claim).encode(ends, self.settings.checksum);
+        let payload = payload.map(|advert| match &mut self.seals {
+            Some(seals) => seals.seal(advert, ends, &self.teller),
+            None => advert,
+        });
         let sent = payload
             .map_err(io::Error::other)
             .and_then(|payload| socket.send(&payload));
@@ -549,11 +568,13 @@ impl Driver {
         };
         let leader = machine.leader();
         self.reported = leader.map(|it| (it.address, it.priority));
+        let forger = self.seals.as_mut().and_then(Seals::take_forger);
         self.tell(Event::Report(Report {
             address: Some(machine.params().address),
             leader,
             priority: Some(machine.priority()),
             disagreement: machine.disagreement(),
+            forger,
             counters: machine.counters().clone(),
         }));
     }

@@ -17,8 +17,13 @@ struct Told {
     lost: AtomicBool,
     /// Until when this host may act as owner, in nanoseconds of [`boot_ns`].
     lease: AtomicU64,
+    session: AtomicU64,
+    proven: [AtomicU64; LINKS],
     wake: EventFd,
 }
+
+/// How many links there are to the other host at most.
+pub const LINKS: usize = 2;
 
 /// Nobody keeps a lease, and none is needed.
 const NO_LEASE_NEEDED: u64 = u64::MAX;
@@ -34,6 +39,8 @@ impl Teller {
         Ok(Self(Arc::new(Told {
             lost: AtomicBool::new(false),
             lease: AtomicU64::new(NO_LEASE_NEEDED),
+            session: AtomicU64::new(0),
+            proven: [const { AtomicU64::new(0) }; LINKS],
             wake: EventFd::from_value_and_flags(0, flags)?,
         })))
     }
@@ -51,6 +58,28 @@ impl Teller {
         if (before == 0) != (until == 0) {
             self.wake();
         }
+    }
+
+    /// In which session of the heartbeats this host is, and in which the other one is known to be by
+    /// each link that is up. 0: none.
+    pub fn name_sessions(&self, own: u64, proven: [u64; LINKS]) {
+        self.0.session.store(own, Ordering::SeqCst);
+        for (known, session) in self.0.proven.iter().zip(proven) {
+            known.store(session, Ordering::SeqCst);
+        }
+    }
+
+    /// This host's session.
+    pub(super) fn session(&self) -> u64 {
+        self.0.session.load(Ordering::SeqCst)
+    }
+
+    /// The other host's. 0: none.
+    pub(super) fn proven(&self) -> [u64; LINKS] {
+        self.0
+            .proven
+            .each_ref()
+            .map(|session| session.load(Ordering::SeqCst))
     }
 
     /// Whether the peer was lost since this was last asked.

@@ -5,6 +5,7 @@ pub(crate) mod bad_input;
 pub(crate) mod daemon;
 pub(crate) mod failover;
 pub(crate) mod fence;
+pub(crate) mod forgery;
 pub(crate) mod groups;
 pub(crate) mod observing;
 pub(crate) mod pairing;

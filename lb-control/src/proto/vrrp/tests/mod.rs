@@ -6,6 +6,7 @@ mod packet;
 #[allow(dead_code, unreachable_pub, reason = "shared with the crate of tests")]
 mod random;
 mod schedules;
+mod seal;
 mod timing;
 mod values;
 

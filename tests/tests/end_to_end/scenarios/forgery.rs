@@ -1,0 +1,169 @@
+//! Somebody on the link of two paired load balancers sends advertisements in the name of each to the
+//! other.
+
+use super::PATIENCE;
+use super::failover::{alarms, all_goes_on, ha, paired_with, tell, traffic};
+use super::failover::{wait_for_leader, wait_for_role};
+use super::fence::mac;
+use anyhow::{Context as _, Result, ensure};
+use kit::lab::Lab;
+use kit::layout::Balancer::{self, First, Second};
+use kit::layout::{LB_BACK, VIP};
+use kit::wait::wait_for;
+use lb_control::proto::vrrp::packet::{HOPS, PROTOCOL};
+use lb_control::proto::vrrp::{
+    Addresses, Advert, ChecksumForm, Claim, Ends, Interval, Priority, Vrid,
+};
+use serde_json::Value;
+use std::io::Read as _;
+
+fn counter(lab: &Lab, balancer: Balancer, name: &str) -> Result<u64> {
+    let ha = ha(lab, balancer)?;
+    Ok(ha["counters"][name].as_u64().unwrap_or(0))
+}
+
+/// How often each began to lead, and ceased to.
+fn changes(lab: &Lab) -> Result<Vec<Value>> {
+    let mut changes = Vec::new();
+    for balancer in [First, Second] {
+        let counters = ha(lab, balancer)?["counters"].clone();
+        changes.extend(["led", "yielded"].map(|name| counters[name].clone()));
+    }
+    Ok(changes)
+}
+
+/// What the other balancer would send without its key, as a frame for this one.
+fn forged(lab: &Lab, to: Balancer, claim: Claim) -> Result<Vec<u8>> {
+    let ends = Ends::V4 {
+        source: to.other().front(),
+        destination: to.front(),
+    };
+    let advert = Advert {
+        vrid: Vrid::new(51).context("no VRID")?,
+        claim,
+        interval: Interval::from_centiseconds(10).context("no interval")?,
+        addresses: Addresses::v4(vec![LB_BACK, VIP]).context("no addresses")?,
+    };
+    let message = advert.encode(ends, ChecksumForm::Message)?;
+    let mut packet = vec![0; 20];
+    packet[0] = 0x45;
+    packet[2..4].copy_from_slice(&u16::try_from(20 + message.len())?.to_be_bytes());
+    packet[8] = HOPS;
+    packet[9] = PROTOCOL;
+    packet[12..16].copy_from_slice(&to.other().front().octets());
+    packet[16..20].copy_from_slice(&to.front().octets());
+    let halves = packet.chunks(2);
+    let sum: u32 = halves
+        .map(|it| u32::from(it[0]) << 8 | u32::from(it[1]))
+        .sum();
+    let checksum = !u16::try_from((sum & 0xffff) + (sum >> 16))?;
+    packet[10..12].copy_from_slice(&checksum.to_be_bytes());
+    packet.extend(message);
+    frame(lab, to, &packet)
+}
+
+/// A packet, on its way from the client to this balancer.
+fn frame(lab: &Lab, to: Balancer, packet: &[u8]) -> Result<Vec<u8>> {
+    let mut frame = Vec::new();
+    for byte in mac(lab, to)?.split(':') {
+        frame.push(u8::from_str_radix(byte, 16)?);
+    }
+    frame.extend([2, 0, 0, 0, 0, 0x66, 0x08, 0x00]);
+    frame.extend(packet);
+    Ok(frame)
+}
+
+/// The client sends each of them so many times.
+fn send(lab: &Lab, frames: &[Vec<u8>], times: usize) -> Result<()> {
+    let frames = frames.to_vec();
+    lab.client().run(move || {
+        let socket = kit::raw::Socket::open("eth0")?;
+        for _ in 0..times {
+            for frame in &frames {
+                socket.send(frame)?;
+            }
+        }
+        Ok(())
+    })?
+}
+
+/// The next advertisements that a balancer receives, from the IP header on.
+fn record(lab: &Lab, at: Balancer, count: usize) -> Result<Vec<Vec<u8>>> {
+    lab.balancer(at).run(move || {
+        let protocol = socket2::Protocol::from(i32::from(PROTOCOL));
+        let kind = socket2::Type::RAW;
+        let mut socket = socket2::Socket::new(socket2::Domain::IPV4, kind, Some(protocol))?;
+        socket.bind_device(Some(b"eth0"))?;
+        socket.set_read_timeout(Some(PATIENCE))?;
+        let mut buffer = [0; 2_048];
+        let mut next = |_| -> Result<Vec<u8>> {
+            let length = socket.read(&mut buffer).context("heard nothing")?;
+            Ok(buffer[..length].to_vec())
+        };
+        (0..count).map(&mut next).collect()
+    })?
+}
+
+/// Both are told that the other one leads with a higher priority, or gives up, and heed neither.
+/// They do not heed what was recorded, either.
+pub(crate) fn forged_advertisements_move_nobody() -> Result<()> {
+    let lab = paired_with(|_| {})?;
+    let lead = |priority| -> Result<Claim> {
+        let priority = Priority::new(priority).context("no priority")?;
+        Ok(Claim::Lead(priority))
+    };
+    // Just after they were paired they are lenient. What is sent until then changes nothing.
+    for (balancer, harmless) in [(First, lead(1)?), (Second, lead(200)?)] {
+        let harmless = [forged(&lab, balancer, harmless)?];
+        wait_for(PATIENCE, "forgeries to be refused", || {
+            send(&lab, &harmless, 1)?;
+            ensure!(counter(&lab, balancer, "refused_forged")? > 0);
+            Ok(())
+        })?;
+    }
+    let (regulars, arrivals) = traffic(&lab)?;
+    let before = changes(&lab)?;
+    let mut frames = Vec::new();
+    for balancer in [First, Second] {
+        for claim in [lead(254)?, Claim::Release] {
+            frames.push(forged(&lab, balancer, claim)?);
+        }
+    }
+    // For as long as twenty advertisements take: three that are missing would be too many.
+    let goal = counter(&lab, First, "adverts_sent")? + 20;
+    wait_for(PATIENCE, "twenty advertisements", || {
+        send(&lab, &frames, 50)?;
+        ensure!(counter(&lab, First, "adverts_sent")? >= goal);
+        Ok(())
+    })?;
+    for balancer in [First, Second] {
+        wait_for(PATIENCE, "an alarm", || {
+            let told = alarms(&lab, balancer)?;
+            let source = balancer.other().front();
+            let expected = format!("not the other host's arrive from {source}");
+            ensure!(told.contains(&expected), "{told}");
+            ensure!(counter(&lab, balancer, "refused_forged")? > 500);
+            Ok(())
+        })?;
+    }
+    let recorded = record(&lab, Second, 5)?;
+    let frames = recorded.iter().map(|packet| frame(&lab, Second, packet));
+    let frames: Vec<Vec<u8>> = frames.collect::<Result<_>>()?;
+    wait_for(PATIENCE, "recordings to be refused", || {
+        send(&lab, &frames, 10)?;
+        ensure!(counter(&lab, Second, "refused_replayed")? >= 50);
+        Ok(())
+    })?;
+    ensure!(
+        changes(&lab)? == before,
+        "somebody began to lead, or ceased to"
+    );
+    arrivals.wait_for_more(20)?;
+    tell("advertisements forged", arrivals)?;
+
+    let output = lab.lbctl_on(First, &["ha", "switch"])?;
+    ensure!(output.status.success(), "{output:?}");
+    wait_for_leader(&lab, Second)?;
+    wait_for_role(&lab, First, "standby")?;
+    all_goes_on(&lab, regulars)
+}
