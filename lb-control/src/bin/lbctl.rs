@@ -114,8 +114,8 @@ enum PairCommand {
     Init,
     /// Join the host that a token is of
     Join {
-        /// - to read from standard input what `lbctl pair init` printed on the other host; or that
-        /// itself, which lists of processes show
+        /// What `lbctl pair init` printed on the other host. With -, it is read from standard input,
+        /// and does not show in lists of processes
         token: String,
     },
     /// Whether this host is paired and connected, and what went wrong last
