@@ -3,7 +3,8 @@
 use super::{BUFFER, Received};
 use crate::proto::vrrp::packet::{self, Ends};
 use lb_ebpf::wire::Ipv4;
-use socket2::{Domain, InterfaceIndexOrAddress, Protocol, SockAddr, Type};
+use libc::{BPF_ABS, BPF_JEQ, BPF_JMP, BPF_K, BPF_LD, BPF_RET, BPF_W};
+use socket2::{Domain, InterfaceIndexOrAddress, Protocol, SockAddr, SockFilter, Type};
 use std::io::{self, Read as _};
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -12,6 +13,7 @@ pub(in super::super) struct Socket {
     socket: socket2::Socket,
     source: Ipv4Addr,
     destination: Ipv4Addr,
+    /// What others sent may have come before the filter was there.
     only_from: Option<Ipv4Addr>,
     buffer: [u8; BUFFER],
 }
@@ -29,7 +31,9 @@ impl Socket {
         socket.bind_device(Some(interface.as_bytes()))?;
         socket.set_tos_v4(u32::from(packet::TRAFFIC_CLASS))?;
         match peer {
-            Some(_) => {
+            Some(peer) => {
+                // Before anything else: what strangers send wakes nobody, and is not read.
+                socket.attach_filter(&only_from(peer))?;
                 socket.set_ttl_v4(u32::from(packet::HOPS))?;
                 socket.bind(&address(source))?;
             }
@@ -93,6 +97,21 @@ impl AsFd for Socket {
     }
 }
 
+/// Lets the packets of this source through, and no others: classic BPF, which sees them from their
+/// header on.
+fn only_from(source: Ipv4Addr) -> [SockFilter; 4] {
+    /// Where the header has it (RFC 791, section 3.1).
+    const SOURCE: u32 = 12;
+    const WHOLE: u32 = u32::MAX;
+    let code = |parts: u32| parts as u16;
+    [
+        SockFilter::new(code(BPF_LD | BPF_W | BPF_ABS), 0, 0, SOURCE),
+        SockFilter::new(code(BPF_JMP | BPF_JEQ | BPF_K), 0, 1, source.to_bits()),
+        SockFilter::new(code(BPF_RET | BPF_K), 0, 0, WHOLE),
+        SockFilter::new(code(BPF_RET | BPF_K), 0, 0, 0),
+    ]
+}
+
 fn address(address: Ipv4Addr) -> SockAddr {
     SockAddr::from(SocketAddrV4::new(address, 0))
 }
@@ -132,6 +151,30 @@ mod tests {
             destination: packet::GROUP_V4,
         };
         assert_eq!(received.ends, ends);
+    }
+
+    #[test]
+    fn packets_of_strangers_are_not_queued() {
+        let (here, there) = std::os::unix::net::UnixDatagram::pair().unwrap();
+        here.set_nonblocking(true).unwrap();
+        let peer = Ipv4Addr::new(192, 0, 2, 1);
+        let socket = socket2::SockRef::from(&here);
+        socket.attach_filter(&only_from(peer)).unwrap();
+        let packet = |last| {
+            let mut packet = [0; 28];
+            packet[0] = 0x45;
+            packet[12..16].copy_from_slice(&[192, 0, 2, last]);
+            packet
+        };
+        for last in [2, 129, 1, 0] {
+            there.send(&packet(last)).unwrap();
+        }
+        there.send(&[0x45; 15]).unwrap();
+        let mut buffer = [0; BUFFER];
+        assert_eq!(here.recv(&mut buffer).unwrap(), 28);
+        assert_eq!(buffer[..28], packet(1));
+        let nothing = here.recv(&mut buffer).unwrap_err();
+        assert_eq!(nothing.kind(), io::ErrorKind::WouldBlock);
     }
 
     #[test]
