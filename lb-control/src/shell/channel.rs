@@ -15,6 +15,7 @@ mod frames;
 mod join;
 mod listen;
 mod pairing;
+mod places;
 mod queue;
 mod refusals;
 mod task;

@@ -3,6 +3,7 @@
 use super::attempt::{self, Doors, HANDSHAKE, Outcome, Stream};
 use super::listen::Listeners;
 use super::pairing::{Command, Ends, Failure, Invited, Status};
+use super::places::Places;
 use super::queue::Queue;
 use super::refusals::Refusals;
 use super::tls::{self, Trust};
@@ -20,7 +21,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 use tokio::net::TcpStream;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, sleep_until, timeout};
 use tokio_rustls::rustls::ServerConfig;
@@ -31,10 +32,6 @@ const LOOK: Duration = Duration::from_secs(1);
 
 /// From one attempt to reach the peer to the next, and up to a quarter more.
 const REDIAL: Duration = Duration::from_millis(500);
-
-/// Connections that have not shown who they are: from addresses of the peer, and from all others.
-/// Neither can take the other's places.
-const PLACES: usize = 4;
 
 pub(super) struct Task {
     settings: Settings,
@@ -51,7 +48,8 @@ pub(super) struct Task {
     /// Whether accepting failed, and is to rest until the next look.
     rests: bool,
     fault: Option<String>,
-    places: [Arc<Semaphore>; 2],
+    /// For addresses of the peer, and for all others: neither can take the other's.
+    places: [Places; 2],
     attempts: JoinSet<Outcome>,
     dialing: bool,
     redial: Instant,
@@ -96,7 +94,7 @@ impl Task {
             listeners,
             rests: false,
             fault: None,
-            places: [PLACES; 2].map(|places| Arc::new(Semaphore::new(places))),
+            places: Default::default(),
             attempts: JoinSet::new(),
             dialing: false,
             redial: Instant::now(),
@@ -194,23 +192,18 @@ impl Task {
                 return self.fail(format!("failed to accept a connection: {error}"));
             }
         };
-        let [strangers, peers] = &self.places;
-        let places = match self.is_peers(from.ip()) {
-            true => peers,
-            false => strangers,
-        };
-        let Ok(place) = Arc::clone(places).try_acquire_owned() else {
-            let reason = "too many connections that do not say who they are".to_owned();
-            return self.refuse(from.ip(), reason);
-        };
         let doors = Doors {
             pair: self.trust.as_ref().map(|it| Arc::clone(&it.server)),
             join: self.invites().then(|| Arc::clone(&self.inviting)),
         };
-        self.attempts.spawn(async move {
-            let _place = place;
-            attempt::accept(stream, from, doors).await
-        });
+        let attempt = self.attempts.spawn(attempt::accept(stream, from, doors));
+        let is_peers = self.is_peers(from.ip());
+        let [peers, strangers] = &mut self.places;
+        let places = if is_peers { peers } else { strangers };
+        if let Some(out) = places.take(from.ip(), attempt) {
+            let reason = "too many connections that do not say who they are".to_owned();
+            self.refuse(out, reason);
+        }
     }
 
     async fn conclude(&mut self, outcome: Outcome) {

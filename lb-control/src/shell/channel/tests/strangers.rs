@@ -3,6 +3,7 @@
 use super::*;
 use crate::shell::channel::attempt::{self, Stream, handshake};
 use crate::shell::channel::{frames, tls};
+use std::collections::VecDeque;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 /// Makes the hosts' certificates others, where they are given.
@@ -132,7 +133,7 @@ async fn who_stalls_keeps_nobody_else_out() {
     let [mut a, mut b] = pair(27);
     b.start();
     let mut stalled = Vec::new();
-    for _ in 0..8 {
+    for _ in 0..20 {
         stalled.push(connect_from(Ipv4Addr::LOCALHOST.into(), &b).await);
     }
     a.start();
@@ -141,7 +142,27 @@ async fn who_stalls_keeps_nobody_else_out() {
     for mut stream in stalled {
         let _ = timeout(PATIENCE, stream.read_u8()).await.unwrap();
     }
-    assert_eq!(after_strangers(&b, 8).await.failure, None);
+    assert_eq!(after_strangers(&b, 20).await.failure, None);
+}
+
+#[tokio::test]
+async fn who_stalls_at_the_peers_address_does_not_keep_it_out() {
+    let [mut a, mut b] = pair(34);
+    b.start();
+    let mut stalled = VecDeque::new();
+    for _ in 0..20 {
+        stalled.push_back(connect(&b).await);
+    }
+    let (from, reason) = b.refused().await;
+    assert_eq!(from, address(34, 0).ip());
+    assert!(reason.contains("too many connections"), "{reason}");
+    // The first four had to go; the others still have time to say who they are.
+    for mut stream in stalled.drain(..4) {
+        let cut = timeout(PATIENCE, stream.read_u8()).await.unwrap();
+        assert!(cut.is_err());
+    }
+    a.start();
+    b.up().await;
 }
 
 #[tokio::test]
