@@ -14,6 +14,10 @@ use crate::shell::heartbeat;
 use crate::shell::tracking::Missing;
 use crate::shell::vrrp::{self, Event, Router, Wanted};
 use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+/// For how long lbd goes on after it was told to end and handed over.
+const LINGERING: Duration = Duration::from_millis(500);
 
 /// For how long what still arrives is forwarded after lbd gave up leadership and ended, in
 /// nanoseconds.
@@ -455,6 +459,14 @@ impl<D: Dataplane> Daemon<D> {
             }
         }
         self.pulse();
+    }
+
+    /// Whether there is nothing left to do before lbd ends, which it was told to at `since`. One that
+    /// handed over stays for as long as packets may still come: the other host is to hear of flows
+    /// that they record.
+    pub(super) fn is_through(&self, since: Instant) -> bool {
+        let handed_over = self.switching.stands_behind.is_some() && self.peer_leads();
+        self.switching.is_idle() && (!handed_over || since.elapsed() > LINGERING)
     }
 
     /// lbd is to end: the other host leads from now on, if it can.
