@@ -10,6 +10,7 @@ use kit::lab::Lab;
 use kit::layout::Balancer::{self, First, Second};
 use kit::layout::{LB_BACK, VIP};
 use kit::wait::wait_for;
+use lb_control::proto::heartbeat::packet::PORT;
 use lb_control::proto::vrrp::packet::{HOPS, PROTOCOL};
 use lb_control::proto::vrrp::{
     Addresses, Advert, ChecksumForm, Claim, Ends, Interval, Priority, Vrid,
@@ -102,6 +103,56 @@ fn record(lab: &Lab, at: Balancer, count: usize) -> Result<Vec<Vec<u8>>> {
         };
         (0..count).map(&mut next).collect()
     })?
+}
+
+/// Without heartbeats nobody knows which session is the present one. One of them leads all the same.
+pub(crate) fn one_leads_though_no_heartbeats_arrive() -> Result<()> {
+    let lab = paired_with(|_| {})?;
+    let table = format!(
+        "table ip silence {{\n\
+             chain incoming {{\n\
+                 type filter hook input priority 0;\n\
+                 udp dport {PORT} drop\n\
+             }}\n\
+         }}\n"
+    );
+    for balancer in [First, Second] {
+        lab.nft(balancer, &table)?;
+    }
+    for balancer in [First, Second] {
+        wait_for(PATIENCE, "an alarm", || {
+            let told = alarms(&lab, balancer)?;
+            ensure!(told.contains("is lost"), "{told}");
+            Ok(())
+        })?;
+    }
+    wait_for_leader(&lab, First)?;
+    wait_for_role(&lab, Second, "standby")?;
+    let before = changes(&lab)?;
+    let goal = counter(&lab, Second, "adverts_heard")? + 20;
+    wait_for(PATIENCE, "twenty advertisements to be heard", || {
+        ensure!(counter(&lab, Second, "adverts_heard")? >= goal);
+        Ok(())
+    })?;
+    ensure!(
+        changes(&lab)? == before,
+        "somebody began to lead, or ceased to"
+    );
+    let told = alarms(&lab, Second)?;
+    ensure!(!told.contains("forges"), "{told}");
+    for balancer in [First, Second] {
+        lab.nft(balancer, "delete table ip silence\n")?;
+        wait_for(PATIENCE, "no alarms", || {
+            let told = alarms(&lab, balancer)?;
+            ensure!(told == "[]", "{told}");
+            Ok(())
+        })?;
+    }
+    ensure!(
+        changes(&lab)? == before,
+        "somebody began to lead, or ceased to"
+    );
+    Ok(())
 }
 
 /// Both are told that the other one leads with a higher priority, or gives up, and heed neither.
