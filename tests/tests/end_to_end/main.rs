@@ -57,7 +57,8 @@ scenarios! {
         a_frozen_leader_is_fenced
         heartbeats_notice_a_dead_host;
     forgery:
-        forged_advertisements_move_nobody;
+        forged_advertisements_move_nobody
+        one_leads_though_no_heartbeats_arrive;
     pairing:
         a_token_pairs_two_balancers
         without_a_peer_there_is_nobody_to_pair;

@@ -27,7 +27,7 @@
 //! | heard: Init | – | Up | Up | – |
 //! | heard: Up | – | – | Up | – |
 //! | heard: another session of the peer | – | Down | Down | Down |
-//! | heard: what does not quote our session | – | quote it at once, unless the peer's is known | – | – |
+//! | heard: what does not quote our session | – | answer at once; quote it, unless the peer's is known | answer at once | answer at once |
 //! | silence for the detection time | – | – | Down | Down |
 //! | disabled | – | AdminDown | AdminDown | AdminDown |
 //! | enabled | Down | – | – | – |
@@ -232,11 +232,12 @@ impl Session {
         }
         if packet.your_discriminator != self.local {
             self.counters.unproven += 1;
+            // Answered at once, and each one: recordings, however many, do not keep what the living
+            // peer says from being quoted, and one that began anew learns what to quote. The peer's
+            // own answer to that is proof.
+            self.next_transmit = now;
             if self.remote.is_none() {
-                // Answered at once, and each one: recordings, however many, do not keep what the
-                // living peer says from being quoted. The peer's own answer to that is proof.
                 self.candidate = packet.my_discriminator;
-                self.next_transmit = now;
             }
             return Ok(None);
         }

@@ -104,6 +104,13 @@ fn a_pair_over_two_links_until_one_says_farewell() {
         });
         assert!(!host.has_lease());
     }
+    // The routers know who is who.
+    for host in [0, 1] {
+        wait("the sessions", || {
+            let [own, other] = [&hosts[host].router, &hosts[1 - host].router];
+            own.session() != 0 && other.proven().contains(&own.session())
+        });
+    }
 
     let [mut first, second] = hosts;
     assert!(second.heartbeat.refresh(true));
@@ -115,6 +122,7 @@ fn a_pair_over_two_links_until_one_says_farewell() {
     wait("the router to be told", || first.router.take_lost());
     let reason = LostReason::PeerDown(Diagnostic::AdminDown);
     first.until(Event::PeerLost { reason });
+    assert_eq!(first.router.proven(), [0, 0]);
 }
 
 #[test]

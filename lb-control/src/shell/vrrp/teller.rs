@@ -70,12 +70,12 @@ impl Teller {
     }
 
     /// This host's session.
-    pub(super) fn session(&self) -> u64 {
+    pub(crate) fn session(&self) -> u64 {
         self.0.session.load(Ordering::SeqCst)
     }
 
     /// The other host's. 0: none.
-    pub(super) fn proven(&self) -> [u64; LINKS] {
+    pub(crate) fn proven(&self) -> [u64; LINKS] {
         self.0
             .proven
             .each_ref()

@@ -337,3 +337,33 @@ fn forgeries_change_nothing() {
         assert!(peer.links().all(|link| link.state == State::Up));
     }
 }
+
+/// What each names as its session is what the other one knows to be living; one that began anew is
+/// known again as soon as it has been answered.
+#[test]
+fn each_knows_the_session_that_the_other_one_names() {
+    fn peer(network: &Network, host: usize) -> &Peer {
+        network.hosts[host].peer.as_ref().expect("it lives")
+    }
+    fn agree(network: &Network) -> bool {
+        [0, 1].into_iter().all(|host| {
+            let named = peer(network, host).discriminator();
+            let mut known = peer(network, 1 - host).proven();
+            named.is_some_and(|named| known.any(|it| it == named))
+        })
+    }
+    for seed in 0..50 {
+        let mut network = up(Timing::DEFAULT, 1 + seed as usize % 2, seed);
+        assert!(agree(&network), "seed {seed}");
+        let before = peer(&network, 1).discriminator();
+        network.kill(1);
+        network.boot(1);
+        assert_ne!(peer(&network, 1).discriminator(), before);
+        let took = network.run(ms(1_000), |it| agree(it)).expect("agreement");
+        assert!(took <= 8 * DELAY, "seed {seed}: {took:?}");
+        network.kill(1);
+        lost(&mut network, 0);
+        assert_eq!(peer(&network, 0).proven().count(), 0);
+        assert!(peer(&network, 0).discriminator().is_some());
+    }
+}

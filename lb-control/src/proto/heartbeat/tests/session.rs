@@ -96,8 +96,16 @@ fn every_state_and_what_proves_nothing() {
                 };
                 assert_eq!(session.on_packet(now + ms(1), &recorded), Ok(None));
                 assert_eq!(session.state(), state, "{state:?} hears {heard:?}");
-                assert_eq!(session.deadline(), deadline, "{state:?} hears {heard:?}");
+                // It is answered at once, and the peer is not taken to live because of it.
+                let due = match state {
+                    State::AdminDown => deadline,
+                    State::Down | State::Init | State::Up => now + ms(1),
+                };
+                assert_eq!(session.deadline(), due, "{state:?} hears {heard:?}");
                 assert_eq!(session.counters().refused, [0; Refusal::NAMES.len()]);
+                session.on_timeout(now + ms(150));
+                let lost = matches!(state, State::Init | State::Up);
+                assert_eq!(session.state() != state, lost, "{state:?} hears {heard:?}");
             }
         }
     }
