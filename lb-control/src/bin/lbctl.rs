@@ -112,7 +112,7 @@ enum PairCommand {
     ///
     /// The token is a secret. An earlier one is of no use any more.
     Init,
-    /// Join the host that a token is of
+    /// Join the host that a token is of, and take over its configuration and secret
     Join {
         /// What `lbctl pair init` printed on the other host. With -, it is read from standard input,
         /// and does not show in lists of processes
@@ -253,7 +253,7 @@ enum BackendCommand {
         wait: WaitArguments,
     },
     /// Give one connections again
-    #[command(visible_alias = "ready")]
+    #[command(visible_alias = "ready", alias = "undrain")]
     Enable {
         /// Which, as www/web1
         backend: BackendRef,

@@ -181,7 +181,12 @@ impl Overlay {
             }
         }
         for (name, service) in &self.added_services {
-            if !applied.step(format!("service {name}"), service.change(name)) {
+            let change = match applied.config.services.get(name) {
+                // The file has it by now.
+                Some(known) if service.is(known) => service.patch(name),
+                _ => service.change(name),
+            };
+            if !applied.step(format!("service {name}"), change) {
                 let left_out = &mut applied.left_out.added_services;
                 left_out.insert(name.clone(), service.clone());
             }
@@ -302,6 +307,17 @@ impl Applied {
 }
 
 impl AddedService {
+    fn is(&self, known: &Service) -> bool {
+        self.vip == format_vip(known.vip) && self.slots == known.slots
+    }
+
+    fn patch(&self, name: &Name) -> Result<Change, Refusal> {
+        let patch = ServicePatch {
+            check: Some(self.check.clone()),
+        };
+        change::set_service(name.as_str(), &patch)
+    }
+
     fn change(&self, name: &Name) -> Result<Change, Refusal> {
         change::add_service(&NewService {
             name: name.to_string(),

@@ -388,6 +388,10 @@ impl<D: Dataplane> Daemon<D> {
         let Some(peer) = &mut leading.peer else {
             return;
         };
+        let lost = match &event {
+            heartbeat::Event::PeerLost { reason } if reason.is_gone() => Some(reason.to_string()),
+            _ => None,
+        };
         match peer.on_event(event) {
             Consequence::AnnounceAgain => {
                 let routers = leading.duties().filter_map(|duty| duty.router.as_ref());
@@ -396,6 +400,9 @@ impl<D: Dataplane> Daemon<D> {
             Consequence::None => {}
         }
         self.settle();
+        if let Some(reason) = lost {
+            self.on_peer_lost(&reason);
+        }
     }
 
     /// After a lapse, leadership is given up, and only then claimed again.

@@ -220,8 +220,8 @@ impl Pairing {
         }
         if !self.dropped.is_empty() {
             alarms.push(format!(
-                "both hosts were changed while they were apart, and the other's changes stay; \
-                 dropped here: {}",
+                "this host had another configuration than the other one, whose stays; dropped here: \
+                 {}",
                 self.dropped.join("; ")
             ));
         }
@@ -446,9 +446,18 @@ impl<D: Dataplane> Daemon<D> {
         self.tell_peer(true);
     }
 
+    /// Heartbeats know sooner than the channel that the other host is lost.
+    pub(super) fn on_peer_lost(&mut self, reason: &str) {
+        let reason = format!("the other host is lost: {reason}");
+        if let Some(pairing) = self.pairing.as_ref().filter(|it| it.connected.is_some()) {
+            pairing.wire.disconnect(&reason);
+            self.on_disconnected(reason);
+        }
+    }
+
     /// The channel is gone.
     fn on_disconnected(&mut self, reason: String) {
-        let Some(pairing) = &mut self.pairing else {
+        let Some(pairing) = self.pairing.as_mut().filter(|it| it.connected.is_some()) else {
             return;
         };
         tracing::warn!(reason, "the pair's channel is down");
@@ -733,9 +742,14 @@ impl<D: Dataplane> Daemon<D> {
         self.fits(&next)?;
         let pairing = self.pairing.as_ref();
         let common = pairing.and_then(|it| it.common.as_ref()).unwrap_or(&next);
-        let lost = Overlay::between(common, &self.running).lines();
+        let mut lost = Overlay::between(common, &self.running).lines();
         let news = Overlay::between(&self.running, &next).lines();
-        let conflict = diverged || self.unshared || pairing.is_some_and(|it| it.joined);
+        let joined = pairing.is_some_and(|it| it.joined);
+        if joined {
+            // What it never had it does not drop.
+            lost.retain(|line| !line.ends_with(": removed"));
+        }
+        let conflict = diverged || self.unshared || joined;
         let left_out = Some(Overlay::default());
         match self.install(next, snapshot.version.clone(), None, left_out, &[], false) {
             Ok(()) => {}

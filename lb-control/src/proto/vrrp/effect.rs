@@ -115,7 +115,7 @@ impl fmt::Display for YieldReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::HigherPriority { peer, priority } => {
-                write!(f, "{peer} leads with the higher priority {priority}")
+                write!(f, "{peer} leads: its priority, {priority}, was higher")
             }
             Self::HigherAddress { peer } => {
                 write!(
