@@ -37,11 +37,11 @@ pub fn decode(from: &[u8], now_ms: u32) -> Result<Vec<(FlowKey, Flow)>, Cut> {
         let key = decode_key(&mut chunk)?;
         let idle_ms = chunk.try_get_u32().map_err(|_| Cut)?;
         let flow = Flow {
-            last_seen_ms: now_ms.wrapping_sub(idle_ms),
+            last_seen_ms: now_ms,
             backend: chunk.try_get_u16().map_err(|_| Cut)?,
             phase: chunk.try_get_u16().map_err(|_| Cut)?,
         };
-        Ok((key, flow))
+        Ok((key, flow.with_idle_ms(idle_ms, now_ms)))
     };
     chunks.iter().map(flow).collect()
 }
