@@ -149,6 +149,12 @@ impl Pairing {
         self.next_id
     }
 
+    /// Whether the other host is to take this one over.
+    fn offers(&self, version: &Version) -> bool {
+        let offered = self.offered.as_ref();
+        offered.is_some_and(|it| it.version == *version)
+    }
+
     /// Whether this host may lead as far as the other one is concerned, or why not.
     pub(super) fn may_lead(&self, peer_lives: bool) -> Result<(), String> {
         let fresh = |since: Option<Instant>| since.is_some_and(|at| at.elapsed() < GRACE);
@@ -293,15 +299,12 @@ impl<D: Dataplane> Daemon<D> {
 
     /// Has the other host take over the change first.
     fn offer(&mut self, prepared: Prepared, reply: Reply) {
-        let version = match prepared.next.services == self.running.services {
-            true => self.version.clone(),
-            false => self.next_version(&prepared.next),
-        };
-        if version == self.version {
+        if prepared.next.services == self.running.services {
             // Backends that left before are to leave by force: that is in the tables.
             let result = self.commit(prepared, false);
             return self.reply(reply, result);
         }
+        let version = self.next_version(&prepared.next);
         let Some(pairing) = &mut self.pairing else {
             return;
         };
@@ -571,15 +574,10 @@ impl<D: Dataplane> Daemon<D> {
     /// Like [`Self::submit`], for what runs here already.
     fn share(&mut self, prepared: Prepared) {
         match self.place() {
-            Ok(Place::Here) => {
+            Ok(Place::Here | Place::Both) => {
                 self.version = self.next_version(&prepared.next);
                 self.keep_running();
-                self.tell_config();
-            }
-            Ok(Place::Both) => {
-                self.version = self.next_version(&prepared.next);
-                self.keep_running();
-                // The other host sees that it is behind.
+                // The other host, if there is one, sees that it is behind.
                 self.tell_config();
             }
             Ok(Place::There) => self.ask(prepared, Reply::File),
@@ -607,25 +605,13 @@ impl<D: Dataplane> Daemon<D> {
             // That it broke is heard as an event.
             Effect::Send(frame) => drop(pairing.wire.send(frame)),
             Effect::Adopt { snapshot, diverged } => self.adopt(snapshot, diverged),
-            Effect::Taken(version) => {
-                if pairing
-                    .offered
-                    .as_ref()
-                    .is_some_and(|it| it.version == version)
-                {
-                    self.settle_offer(Ok(()));
-                }
+            Effect::Taken(version) if pairing.offers(&version) => self.settle_offer(Ok(())),
+            Effect::NotTaken(version, reason) if pairing.offers(&version) => {
+                let refusal = format!("refused by the other host: {reason}");
+                self.settle_offer(Err(Refusal::Invalid(refusal)));
             }
-            Effect::NotTaken(version, reason) => {
-                if pairing
-                    .offered
-                    .as_ref()
-                    .is_some_and(|it| it.version == version)
-                {
-                    let refusal = format!("refused by the other host: {reason}");
-                    self.settle_offer(Err(Refusal::Invalid(refusal)));
-                }
-            }
+            // What was offered is offered no longer.
+            Effect::Taken(_) | Effect::NotTaken(..) => {}
             Effect::ReadFlows => self.send_all_flows(),
             Effect::FlowsBegin => {
                 let flows = self.dataplane.flows().unwrap_or_default();
@@ -716,8 +702,7 @@ impl<D: Dataplane> Daemon<D> {
     /// Takes over the other host's configuration.
     fn adopt(&mut self, snapshot: Snapshot, diverged: bool) {
         let version = snapshot.version.clone();
-        let offered = self.pairing.as_ref().and_then(|it| it.offered.as_ref());
-        if offered.is_some_and(|it| it.version == version) {
+        if self.pairing.as_ref().is_some_and(|it| it.offers(&version)) {
             return self.settle_offer(Ok(()));
         }
         let result = self.try_adopt(&snapshot, diverged);

@@ -66,17 +66,14 @@ impl<D: Dataplane> Daemon<D> {
         if let Err(reason) = self.try_switch(&reply) {
             return self.answer_switch(reply, Err(Refusal::Failed(reason)));
         }
-        let Some(pairing) = &mut self.pairing else {
-            return;
-        };
-        if self.leading.as_ref().is_some_and(|it| it.leads()) {
+        if self.leads() {
             self.switching.current = Some(Switch {
                 reply,
                 since: Instant::now(),
                 stage: Stage::Awaited(String::new()),
             });
             self.go_on_switching();
-        } else {
+        } else if let Some(pairing) = &mut self.pairing {
             let id = pairing.number();
             pairing.session.say(&Message::Switch { id });
             self.switching.asked.insert(id, (reply, Instant::now()));
@@ -121,16 +118,13 @@ impl<D: Dataplane> Daemon<D> {
 
     /// The standby has all that was sent before this mark.
     pub(super) fn on_reached(&mut self, mark: u64) {
-        let Some(switch) = &mut self.switching.current else {
+        let (Some(switch), Some(pairing)) = (&mut self.switching.current, &self.pairing) else {
             return;
         };
         if !matches!(switch.stage, Stage::Marked(awaited) if awaited == mark) {
             return;
         }
         switch.stage = Stage::Told;
-        let Some(pairing) = &mut self.pairing else {
-            return;
-        };
         let theirs = pairing
             .session
             .peer()
