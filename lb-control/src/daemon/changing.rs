@@ -93,7 +93,7 @@ impl<D: Dataplane> Daemon<D> {
             cut,
             file,
             left_out,
-            what: _,
+            what,
         } = prepared;
         let version = if next.services == self.running.services && file.is_none() {
             self.version.clone()
@@ -104,7 +104,9 @@ impl<D: Dataplane> Daemon<D> {
         if let Some(pairing) = &mut self.pairing {
             pairing.dropped.clear();
         }
-        Ok(self.revision())
+        let revision = self.revision();
+        tracing::info!(change = what, revision, "changed");
+        Ok(revision)
     }
 
     /// The version that this host gives to a configuration that it makes the running one.

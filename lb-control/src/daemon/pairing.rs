@@ -349,8 +349,15 @@ impl<D: Dataplane> Daemon<D> {
 
     fn reply(&mut self, reply: Reply, result: Result<u64, Refusal>) {
         match reply {
-            // Whoever asked may be gone: then the answer goes nowhere.
-            Reply::Api(reply) => drop(reply.send(result)),
+            Reply::Api(reply) => {
+                match &result {
+                    Ok(_) => {}
+                    Err(Refusal::Failed(error)) => tracing::error!(error, "failed to change"),
+                    Err(refusal) => tracing::info!(%refusal, "refused a change"),
+                }
+                // Whoever asked may be gone: then the answer goes nowhere.
+                drop(reply.send(result));
+            }
             Reply::Peer(id) => {
                 if let Some(pairing) = &mut self.pairing {
                     pairing.session.say(&Message::Answer { id, result });
