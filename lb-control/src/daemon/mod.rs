@@ -265,6 +265,7 @@ impl<D: Dataplane> Daemon<D> {
         // Nothing was changed, so a full disk is no reason to leave the service without a daemon.
         daemon.keep_running();
         daemon.reconcile(&daemon.running.clone())?;
+        daemon.publish();
         daemon.watch();
         daemon.tell_router();
         daemon.pulse();
@@ -599,10 +600,17 @@ impl<D: Dataplane> Daemon<D> {
         self.dirty.update(&self.tables, sweeping::now_ms()?, false);
         let result = result.map_err(anyhow::Error::new);
         self.failure = result.as_ref().err().map(chain);
+        if !steps.is_empty() || result.is_err() {
+            self.publish();
+        }
+        result
+    }
+
+    /// Gives the other host the tables as they are now.
+    fn publish(&mut self) {
         if let Some(pairing) = &mut self.pairing {
             pairing.session.publish(Instant::now(), &self.tables);
         }
-        result
     }
 }
 

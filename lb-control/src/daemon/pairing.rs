@@ -440,8 +440,8 @@ impl<D: Dataplane> Daemon<D> {
         if let Some(pairing) = &mut self.pairing {
             pairing.started = Instant::now();
             pairing.session = Session::new(self.host_id.clone(), snapshot);
-            pairing.session.publish(Instant::now(), &self.tables);
         }
+        self.publish();
         self.tell_peer(true);
         self.tell_router();
     }
