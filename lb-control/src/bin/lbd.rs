@@ -4,9 +4,7 @@ use anyhow::{Context as _, ensure};
 use clap::{Parser, Subcommand};
 use lb_control::api::{listener, server};
 use lb_control::config::{self, ChannelConfig, Config, Ha, HeartbeatLinks, Heartbeats};
-use lb_control::daemon::{
-    Daemon, Handle, HostState, Inputs, Peer, StartHeartbeats, Watchers, Wire,
-};
+use lb_control::daemon::{Daemon, Handle, Inputs, Peer, StartHeartbeats, Watchers, Wire};
 use lb_control::dataplane::{self, Attacher, Kernel, Lease, NewFlows, Options, Pins};
 use lb_control::observe::events::Events;
 use lb_control::observe::scrape::Scrapes;
@@ -15,6 +13,7 @@ use lb_control::proto::pairing::PairSecret;
 use lb_control::shell::channel::{self, Channel};
 use lb_control::shell::health::Checker;
 use lb_control::shell::heartbeat::{self, Heartbeat, Link, Settings};
+use lb_control::shell::here::Here;
 use lb_control::shell::host;
 use lb_control::shell::next_hop::Resolver;
 use lb_control::shell::service_manager::{self, Notify};
@@ -241,17 +240,10 @@ async fn run(file: &Path, log_verdicts: bool) -> anyhow::Result<()> {
         peer,
         heartbeats: heartbeats_of,
         pair: pair.map(|(host, channel)| (host, Box::new(channel) as Box<dyn Wire>)),
-        host: Box::new({
-            let notify = Arc::clone(&notify);
-            move |config, may_attach| {
-                // The daemon's loop does this each second, if it turns.
-                notify.watchdog();
-                let mut state = look(&mut attacher, config, may_attach);
-                state
-                    .alarms
-                    .extend(scrapes.as_ref().and_then(Scrapes::alarm));
-                state
-            }
+        host: Box::new(Here {
+            attacher,
+            notify: Arc::clone(&notify),
+            scrapes,
         }),
     };
     let (reload_sender, reloads) = mpsc::channel(1);
@@ -441,26 +433,6 @@ fn links(ha: &Ha, links: &HeartbeatLinks, port: u16) -> anyhow::Result<Vec<Link>
             })
             .collect(),
     })
-}
-
-/// The program takes over from the one of an earlier lbd, or is put back where it is missing.
-fn look(attacher: &mut Attacher, config: &Config, may_attach: bool) -> HostState {
-    let mut alarms = host::alarms(config);
-    if attacher.takes_over() && !may_attach {
-        return HostState {
-            alarms,
-            ..HostState::default()
-        };
-    }
-    let (attachments, failures) = attacher.attach();
-    // What comes in where the program is not is answered by nobody.
-    let unfit = (!failures.is_empty()).then(|| failures.join("; "));
-    alarms.extend(failures);
-    HostState {
-        attachments,
-        alarms,
-        unfit,
-    }
 }
 
 fn spawn_logger(object: &mut aya::Ebpf) -> anyhow::Result<()> {

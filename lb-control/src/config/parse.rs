@@ -154,6 +154,9 @@ fn read(text: &str) -> Result<Config, Fault> {
     }
     if let (Some(raw), Some(ha)) = (&raw.ha, &mut config.ha) {
         ha.track = track::read(&raw.get_ref().track, &config.services)?;
+        if let Some(priority) = &raw.get_ref().priority {
+            judge(priority, |_| ha::may_be_lowered(ha))?;
+        }
         group::read_services(&raw.get_ref().group, &mut ha.groups, &config.services)?;
         judge(raw, |_| {
             let main = config.virtual_routers().into_iter().next();

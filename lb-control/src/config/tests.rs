@@ -544,7 +544,7 @@ fn what_is_wrong_with_groups_is_said_where_it_is() {
         ("53", "52", "vrid 52 is taken"),
         ("\"post\"", "\"six\"", "there is a group six already"),
         ("\"post\"", "\"p o\"", "is not a name"),
-        ("= 7", "= 255", "priority 255 is out of range"),
+        ("= 7", "= 256", "priority 256 is out of range"),
         ("mail", "mial", "did you mean \"mail\"?"),
         ("\"mail\"", "\"mail\", \"mail\"", "mail is named twice"),
         (
@@ -671,7 +671,12 @@ fn what_is_wrong_with_ha_is_said_where_it_is() {
             "\"eth2\" is not among the interfaces: eth0, eth1",
         ),
         ("51", "0", "vrid 0 is out of range: 1 to 255"),
-        ("200", "255", "priority 255 is out of range: 1 to 254"),
+        ("200", "256", "priority 256 is out of range: 1 to 255"),
+        (
+            "200",
+            "255",
+            "priority 255 is never lowered: with track, 254",
+        ),
         ("50ms", "55ms", "interval 55ms is not a multiple of 10ms"),
         ("50ms", "41s", "interval 41s is out of range: 10ms to 40s"),
         (

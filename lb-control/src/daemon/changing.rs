@@ -192,7 +192,7 @@ impl<D: Dataplane> Daemon<D> {
     pub(super) fn read_again(&mut self, file: Result<Config, String>) {
         let prepared = file.and_then(|file| self.prepare_file(file));
         match prepared {
-            Ok(prepared) => self.submit(prepared, super::pairing::Reply::File),
+            Ok(prepared) => self.submit(prepared, super::agreeing::Reply::File),
             Err(error) => self.refuse_file(error),
         }
     }

@@ -33,6 +33,30 @@ impl Role {
     }
 }
 
+/// Another host that led while this one did.
+#[derive(Clone, Copy)]
+struct SecondLeader {
+    address: IpAddr,
+    seen: Instant,
+    /// Whether this host yielded to it, and not the other way round.
+    won: bool,
+}
+
+impl SecondLeader {
+    fn is_news(&self) -> bool {
+        self.seen.elapsed() < SECOND_LEADER_SHOWN
+    }
+
+    fn alarm(&self) -> String {
+        let Self { address, won, .. } = self;
+        let end = match won {
+            true => "this host yielded to it",
+            false => "it was told to yield",
+        };
+        format!("{address} led, too, and {end}: did the two not hear each other?")
+    }
+}
+
 /// A virtual router of this host, and what it said last.
 pub(super) struct Duty {
     pub(super) is: VirtualRouter,
@@ -43,7 +67,7 @@ pub(super) struct Duty {
     pub(super) since: Instant,
     pub(super) reason: String,
     pub(super) report: Report,
-    second: Option<(IpAddr, Instant)>,
+    second: Option<SecondLeader>,
     forged: Option<(IpAddr, Instant)>,
     pub(super) withheld: Option<String>,
     pub(super) faults: Vec<String>,
@@ -94,8 +118,8 @@ impl Duty {
         self.withheld = None;
     }
 
-    /// Takes what the router says.
-    pub(super) fn on_event(&mut self, event: Event) {
+    /// Takes what the router says. `apart`: until shortly before, the other host was not heard.
+    pub(super) fn on_event(&mut self, event: Event, apart: bool) {
         let label = self.label();
         match event {
             Event::StandsBy => {
@@ -115,18 +139,13 @@ impl Duty {
             }
             Event::Yields(reason) => {
                 tracing::warn!(%reason, "{label}yields");
+                // One that was heard all the time did not lead before: it takes over.
+                if let Some(winner) = reason.winner().filter(|_| apart) {
+                    self.on_second_leader(winner, true);
+                }
                 self.becomes(Role::Standby, reason.to_string());
             }
-            Event::SecondActive(peer) => {
-                let until = |(_, seen): (_, Instant)| seen + SECOND_LEADER_SHOWN;
-                if self
-                    .second
-                    .is_none_or(|known| until(known) < Instant::now())
-                {
-                    tracing::warn!(%peer, "{label}a second one led, and was told to yield");
-                }
-                self.second = Some((peer, Instant::now()));
-            }
+            Event::SecondActive(peer) => self.on_second_leader(peer, false),
             Event::Withheld(hold) => {
                 tracing::error!(hold, "{label}nobody leads, and this host may not");
                 self.withheld = Some(hold);
@@ -150,6 +169,11 @@ impl Duty {
                 {
                     tracing::warn!("{label}{}", disagreement(found));
                 }
+                if let Some(tie) = self.tie(&report)
+                    && self.tie(&self.report).is_none()
+                {
+                    tracing::warn!("{label}{tie}");
+                }
                 if let Some(source) = report.forger {
                     let now = Instant::now();
                     let shown = |(_, seen): &(_, Instant)| *seen + FORGERY_SHOWN > now;
@@ -169,15 +193,36 @@ impl Duty {
         }
     }
 
+    fn on_second_leader(&mut self, address: IpAddr, won: bool) {
+        let known = self.second.filter(SecondLeader::is_news);
+        let second = SecondLeader {
+            address,
+            seen: Instant::now(),
+            won,
+        };
+        if known.is_none() {
+            tracing::warn!("{}{}", self.label(), second.alarm());
+        }
+        self.second = Some(second);
+    }
+
+    /// Whether the priorities of the two do not say who leads.
+    fn tie(&self, report: &Report) -> Option<String> {
+        let leader = report.leader?;
+        let priority = self.told.as_ref()?.priority;
+        (leader.priority == priority).then(|| {
+            format!(
+                "{} leads with this host's own priority, {priority}: of two that start together \
+                 the higher address would. Give each another `priority`",
+                leader.address
+            )
+        })
+    }
+
     pub(super) fn alarms(&self) -> Vec<String> {
         let mut alarms = self.faults.clone();
-        if let Some((peer, seen)) = self.second
-            && seen.elapsed() < SECOND_LEADER_SHOWN
-        {
-            alarms.push(format!(
-                "{peer} led, too, and was told to yield: did the two not hear each other?"
-            ));
-        }
+        let second = self.second.filter(SecondLeader::is_news);
+        alarms.extend(second.map(|second| second.alarm()));
         if let Some((source, seen)) = self.forged
             && seen.elapsed() < FORGERY_SHOWN
         {
@@ -187,6 +232,7 @@ impl Duty {
             alarms.push(format!("nobody leads, and this host may not: {hold}"));
         }
         alarms.extend(self.report.disagreement.map(disagreement));
+        alarms.extend(self.tie(&self.report));
         let label = self.label();
         alarms
             .iter()
@@ -212,4 +258,85 @@ fn disagreement(found: Disagreement) -> String {
         "{} was told {what} than this host: give both the same services and [ha]",
         found.peer
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config;
+    use crate::proto::vrrp::{Interval, Leader, Priority, YieldReason};
+    use std::path::Path;
+
+    const OTHER: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 2));
+
+    fn priority(number: u8) -> Priority {
+        Priority::new(number).expect("a priority")
+    }
+
+    /// One that was told to have priority 100.
+    fn duty() -> Duty {
+        let text = "interfaces = [\"eth0\"]\n[ha]\ninterface = \"eth0\"\nvrid = 51\n\
+                    addresses = [\"192.0.2.20/32\"]\n";
+        let config = config::parse(text, Path::new("lbd.toml")).expect("a configuration");
+        let mut duty = Duty::new(config.virtual_routers().remove(0), None);
+        duty.follow(Wanted {
+            addresses: config.shared_by(&duty.is),
+            priority: priority(100),
+            eligible: Ok(()),
+            may_resume: true,
+        });
+        duty
+    }
+
+    fn hears(duty: &mut Duty, leads: u8) {
+        let leader = Leader {
+            address: OTHER,
+            priority: priority(leads),
+            interval: Interval::from_centiseconds(10).expect("an interval"),
+            heard: Instant::now(),
+        };
+        let report = Report {
+            leader: Some(leader),
+            ..Report::default()
+        };
+        duty.on_event(Event::Report(report), false);
+    }
+
+    #[test]
+    fn a_tie_is_an_alarm_while_it_lasts() {
+        let mut duty = duty();
+        hears(&mut duty, 101);
+        assert_eq!(duty.alarms(), Vec::<String>::new());
+        hears(&mut duty, 100);
+        let alarms = duty.alarms().concat();
+        assert!(
+            alarms.contains("192.0.2.2 leads with this host's own"),
+            "{alarms}"
+        );
+        hears(&mut duty, 101);
+        assert_eq!(duty.alarms(), Vec::<String>::new());
+    }
+
+    #[test]
+    fn whoever_yields_after_a_partition_says_that_both_led() {
+        let outranked = || {
+            Event::Yields(YieldReason::HigherPriority {
+                peer: OTHER,
+                priority: priority(200),
+            })
+        };
+        let mut duty = duty();
+        duty.on_event(Event::Leads(LeadReason::PeerLost), true);
+        duty.on_event(outranked(), true);
+        let alarms = duty.alarms().concat();
+        assert!(
+            alarms.contains("192.0.2.2 led, too, and this host yielded"),
+            "{alarms}"
+        );
+        // One that was heard all the time takes over: nothing is wrong.
+        let mut relieved = self::duty();
+        relieved.on_event(Event::Leads(LeadReason::PeerLost), false);
+        relieved.on_event(outranked(), false);
+        assert_eq!(relieved.alarms(), Vec::<String>::new());
+    }
 }

@@ -340,9 +340,16 @@ impl<D: Dataplane> Daemon<D> {
     /// Takes what the router of this number says.
     pub(super) fn on_leading(&mut self, number: usize, event: Event) {
         let before = self.role();
-        let leading = self.leading.as_mut();
-        if let Some(duty) = leading.and_then(|it| it.duties_mut().nth(number)) {
-            duty.on_event(event);
+        if let Some(leading) = &mut self.leading {
+            // A host that comes back is heard for longer than this before it may lead.
+            let interval = leading.ha.interval.duration();
+            let apart = leading
+                .peer
+                .as_ref()
+                .is_some_and(|peer| peer.was_apart(interval));
+            if let Some(duty) = leading.duties_mut().nth(number) {
+                duty.on_event(event, apart);
+            }
         }
         self.settle();
         if self.role() != before {

@@ -1,6 +1,7 @@
 //! The one task that owns the state: it hears of changes, health and next hops, and makes the tables
 //! follow.
 
+mod agreeing;
 mod changing;
 mod duty;
 mod leading;
@@ -87,15 +88,21 @@ pub struct HostState {
     pub unfit: Option<String>,
 }
 
-/// Looks at the host, and puts the program back where it is missing; for the first time only if it
-/// may.
-pub type LookAtHost = Box<dyn FnMut(&Config, bool) -> HostState + Send>;
+/// The host that lbd runs on.
+pub trait Host: Send {
+    /// Looks at all of it, and puts the program back where it is missing; for the first time only if
+    /// it may.
+    fn look(&mut self, config: &Config, may_attach: bool) -> HostState;
 
-/// How often the host is looked at.
+    /// Whether the program is still wherever it was put.
+    fn is_intact(&self) -> bool;
+}
+
+/// How often the host is looked at, if nothing is found to be missing before.
 const LOOK_PERIOD: Duration = Duration::from_secs(1);
 
 /// How often those who keep the lease are told that the daemon lives: many times in
-/// [`heartbeat::PATIENCE`].
+/// [`heartbeat::PATIENCE`]. As often it is seen whether the program was taken away.
 const PULSE_PERIOD: Duration = Duration::from_millis(100);
 
 /// How long a program that is to take over waits for the tables.
@@ -117,7 +124,7 @@ pub struct Watchers {
     /// The channel to the other host, and what this one is called on it, if a peer is configured.
     pub pair: Option<(String, Box<dyn Wire>)>,
     /// Looks at the host.
-    pub host: LookAtHost,
+    pub host: Box<dyn Host>,
 }
 
 /// The owner of the state.
@@ -125,7 +132,7 @@ pub struct Daemon<D> {
     dataplane: D,
     checker: Checker,
     resolver: Resolver,
-    look: LookAtHost,
+    here: Box<dyn Host>,
     leading: Option<Leading>,
     heartbeats: StartHeartbeats,
     pairing: Option<Pairing>,
@@ -192,7 +199,7 @@ impl<D: Dataplane> Daemon<D> {
             peer,
             heartbeats,
             pair,
-            host: look,
+            host: here,
         } = watchers;
         let ha = base.ha.clone();
         let leading = ha.and_then(|ha| Leading::new(ha, routers, peer));
@@ -225,7 +232,7 @@ impl<D: Dataplane> Daemon<D> {
             dataplane,
             checker,
             resolver,
-            look,
+            here,
             leading,
             heartbeats,
             pairing,
@@ -275,7 +282,7 @@ impl<D: Dataplane> Daemon<D> {
     /// Looks at the host: whether the program is where it should be, and packets get through.
     pub fn look_at_host(&mut self) {
         let may_attach = self.has_tables() || self.started.elapsed() > PATIENCE;
-        let host = (self.look)(&self.running, may_attach);
+        let host = self.here.look(&self.running, may_attach);
         for alarm in &host.alarms {
             if !self.host.alarms.contains(alarm) {
                 tracing::warn!("{alarm}");
@@ -363,9 +370,12 @@ impl<D: Dataplane> Daemon<D> {
                 Some(answers) = inputs.witness.recv() => self.on_witness(answers),
                 Some(event) = inputs.channel.recv() => self.on_channel(event),
                 Some(flows) = inputs.new_flows.recv() => self.on_new_flows(&flows),
-                _ = pulses.tick(), if self.leading.is_some() => {
+                _ = pulses.tick() => {
                     self.pulse();
                     self.on_switch_tick();
+                    if self.host.unfit.is_none() && !self.here.is_intact() {
+                        self.look_at_host();
+                    }
                 }
                 Some(file) = inputs.reloads.recv() => self.read_again(file),
                 _ = looks.tick() => {
@@ -395,7 +405,7 @@ impl<D: Dataplane> Daemon<D> {
                 if_revision,
                 reply,
             } => match self.prepare(&change, if_revision) {
-                Ok(prepared) => self.submit(prepared, pairing::Reply::Api(reply)),
+                Ok(prepared) => self.submit(prepared, agreeing::Reply::Api(reply)),
                 Err(refusal) => {
                     tracing::info!(%change, %refusal, "refused a change");
                     drop(reply.send(Err(refusal)));

@@ -1,24 +1,18 @@
-//! The other host of a pair: it is told of what happens here, and what it tells is done.
-//!
-//! What is said is decided by [`crate::proto::sync`]. A change is made when the other host has taken
-//! it over, or when there is no other host: never at one of the two alone while both live.
+//! The other host of a pair: it is told of what happens here, and what it tells is done. What is said
+//! is decided by [`crate::proto::sync`].
 
-use super::changing::Prepared;
+use super::agreeing::{PATIENCE, Pending};
 use super::leading::Role;
 use super::{Daemon, chain, sweeping};
 use crate::api::types;
-use crate::config::{BackendRef, Change, Config, Name, Overlay, Refusal, Service};
+use crate::config::{BackendRef, Config, Name, Refusal, Service};
 use crate::dataplane::{Dataplane, Tables};
-use crate::proto::sync::{Effect, Message, Proposal, Session, Snapshot, Status, Version};
+use crate::proto::sync::{Effect, Session, Snapshot, Status, Version};
 use crate::shell::channel::{Channel, Event};
 use bytes::Bytes;
 use lb_ebpf::abi::{Flow, FlowKey};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
-use tokio::sync::oneshot;
-
-/// How long the other host may take to take over a change.
-const PATIENCE: Duration = Duration::from_secs(3);
 
 /// For how long a standby that was synchronised counts as such after the channel broke: until then
 /// it is known whether the other host lives.
@@ -57,37 +51,11 @@ impl Wire for Channel {
     }
 }
 
-/// Who asked for a change.
-pub(super) enum Reply {
-    /// Somebody at the API.
-    Api(oneshot::Sender<Result<u64, Refusal>>),
-    /// Somebody at the other host.
-    Peer(u64),
-    /// Nobody: the configuration file was read again, or was another when lbd was started.
-    File,
-}
-
-/// A change that the other host is to take over first.
-struct Offered {
-    prepared: Prepared,
-    version: Version,
-    reply: Reply,
-    since: Instant,
-}
-
-/// A change that the leader was asked for.
-struct Asked {
-    prepared: Prepared,
-    reply: Reply,
-    since: Instant,
-}
-
 /// What this host knows of the other one.
 pub(super) struct Pairing {
     pub(super) session: Session,
     wire: Box<dyn Wire>,
-    offered: Option<Offered>,
-    asked: BTreeMap<u64, Asked>,
+    pub(super) pending: Pending,
     next_id: u64,
     /// Flows that were here before the leader's came.
     stale: Option<BTreeSet<FlowKey>>,
@@ -99,9 +67,9 @@ pub(super) struct Pairing {
     /// What was changed here while the other host was away, and is dropped.
     pub(super) dropped: Vec<String>,
     /// What both had when they had the same last.
-    common: Option<Config>,
+    pub(super) common: Option<Config>,
     /// This host joined the other one, whose configuration it takes over.
-    joined: bool,
+    pub(super) joined: bool,
     /// What is to be mended on this host.
     fault: Option<String>,
     /// Who was turned away last, or turned us away.
@@ -109,23 +77,12 @@ pub(super) struct Pairing {
     started: Instant,
 }
 
-/// Where a change is to be made.
-enum Place {
-    /// Here alone: there is no other host.
-    Here,
-    /// Here, once the other host has taken it over.
-    Both,
-    /// At the leader.
-    There,
-}
-
 impl Pairing {
     pub(super) fn new(host: String, wire: Box<dyn Wire>, snapshot: Snapshot) -> Self {
         Self {
             session: Session::new(host, snapshot),
             wire,
-            offered: None,
-            asked: BTreeMap::new(),
+            pending: Pending::default(),
             next_id: 0,
             stale: None,
             connected: None,
@@ -147,12 +104,6 @@ impl Pairing {
     pub(super) fn number(&mut self) -> u64 {
         self.next_id += 1;
         self.next_id
-    }
-
-    /// Whether the other host is to take this one over.
-    fn offers(&self, version: &Version) -> bool {
-        let offered = self.offered.as_ref();
-        offered.is_some_and(|it| it.version == *version)
     }
 
     /// Whether this host may lead as far as the other one is concerned, or why not.
@@ -244,153 +195,6 @@ fn version(version: &Version) -> types::HaVersion {
 }
 
 impl<D: Dataplane> Daemon<D> {
-    /// Makes a change, where it belongs.
-    pub(super) fn submit(&mut self, prepared: Prepared, reply: Reply) {
-        let unchanged = prepared.next.services == self.running.services && prepared.cut.is_empty();
-        let place = match unchanged {
-            true => Ok(Place::Here),
-            false => self.place(),
-        };
-        match place {
-            Ok(Place::Here) => {
-                let result = self.commit(prepared, false);
-                self.tell_config();
-                self.reply(reply, result);
-            }
-            Ok(Place::Both) => self.offer(prepared, reply),
-            Ok(Place::There) => self.ask(prepared, reply),
-            Err(refusal) => self.reply(reply, Err(refusal)),
-        }
-        self.carry_out();
-    }
-
-    fn place(&self) -> Result<Place, Refusal> {
-        let refuse = |reason: String| Err(Refusal::Failed(reason));
-        let Some(pairing) = self.pairing.as_ref().filter(|it| it.is_paired()) else {
-            return Ok(Place::Here);
-        };
-        if let Some(error) = &self.unkept {
-            return refuse(format!("what runs cannot be written down: {error}"));
-        }
-        let leads = self.leads();
-        if pairing.connected.is_some() {
-            if let Err(reason) = pairing.session.is_synchronised()
-                && !(leads && pairing.session.is_spoken())
-            {
-                return refuse(format!("not now: {reason}: try again"));
-            }
-            return match (leads, pairing.session.peer_leads()) {
-                (true, true) => refuse("not now: both hosts lead: try again".to_owned()),
-                (false, true) => Ok(Place::There),
-                _ => Ok(Place::Both),
-            };
-        }
-        if self.peer_lives() {
-            return refuse(format!(
-                "the other host lives, and would not learn of it: the pair's channel is down: {}",
-                pairing.reason
-            ));
-        }
-        if !leads && self.hears_leader() {
-            return refuse("this host stands by, and cannot tell the leader of it".to_owned());
-        }
-        Ok(Place::Here)
-    }
-
-    /// Has the other host take over the change first.
-    fn offer(&mut self, prepared: Prepared, reply: Reply) {
-        if prepared.next.services == self.running.services {
-            // Backends that left before are to leave by force: that is in the tables.
-            let result = self.commit(prepared, false);
-            return self.reply(reply, result);
-        }
-        let version = self.next_version(&prepared.next);
-        let Some(pairing) = &mut self.pairing else {
-            return;
-        };
-        if pairing.offered.is_some() {
-            // Once that is made, this one is prepared for what was before.
-            let refusal = "something else is being changed: try again".to_owned();
-            return self.reply(reply, Err(Refusal::Failed(refusal)));
-        }
-        let snapshot = Snapshot::of(&prepared.next, version.clone());
-        pairing.session.offer(snapshot);
-        pairing.offered = Some(Offered {
-            prepared,
-            version,
-            reply,
-            since: Instant::now(),
-        });
-    }
-
-    /// Asks the leader for the change.
-    fn ask(&mut self, prepared: Prepared, reply: Reply) {
-        let Some(pairing) = &mut self.pairing else {
-            return;
-        };
-        let id = pairing.number();
-        pairing.session.say(&Message::Propose(Proposal {
-            id,
-            from: self.version.clone(),
-            services: Overlay::all_of(&prepared.next),
-            cut: prepared.cut.clone(),
-            what: prepared.what.clone(),
-        }));
-        let since = Instant::now();
-        pairing.asked.insert(
-            id,
-            Asked {
-                prepared,
-                reply,
-                since,
-            },
-        );
-    }
-
-    fn reply(&mut self, reply: Reply, result: Result<u64, Refusal>) {
-        match reply {
-            Reply::Api(reply) => {
-                match &result {
-                    Ok(_) => {}
-                    Err(Refusal::Failed(error)) => tracing::error!(error, "failed to change"),
-                    Err(refusal) => tracing::info!(%refusal, "refused a change"),
-                }
-                // Whoever asked may be gone: then the answer goes nowhere.
-                drop(reply.send(result));
-            }
-            Reply::Peer(id) => {
-                if let Some(pairing) = &mut self.pairing {
-                    pairing.session.say(&Message::Answer { id, result });
-                }
-            }
-            Reply::File => match result {
-                Ok(revision) => {
-                    self.refused_file = None;
-                    tracing::info!(revision, "the configuration file is taken over");
-                }
-                Err(refusal) => self.refuse_file(refusal.to_string()),
-            },
-        }
-    }
-
-    /// The change that was offered is made, or refused.
-    fn settle_offer(&mut self, result: Result<(), Refusal>) {
-        let Some(offered) = self.pairing.as_mut().and_then(|it| it.offered.take()) else {
-            return;
-        };
-        let result = result.and_then(|()| self.commit(offered.prepared, true));
-        self.tell_config();
-        self.reply(offered.reply, result);
-    }
-
-    /// Tells the other host which configuration runs here.
-    pub(super) fn tell_config(&mut self) {
-        if let Some(pairing) = &mut self.pairing {
-            let snapshot = Snapshot::of(&self.running, self.version.clone());
-            pairing.session.set_config(snapshot);
-        }
-    }
-
     /// Takes what the channel says.
     pub(super) fn on_channel(&mut self, event: Event) {
         let Some(pairing) = &mut self.pairing else {
@@ -478,16 +282,7 @@ impl<D: Dataplane> Daemon<D> {
         pairing.reason.clone_from(&reason);
         pairing.stale = None;
         pairing.session.disconnected();
-        let asked = std::mem::take(&mut pairing.asked);
-        for asked in asked.into_values() {
-            let refusal = "the leader went away before it answered: look whether it was done";
-            self.reply(asked.reply, Err(Refusal::Failed(refusal.to_owned())));
-        }
-        self.settle_offer(Err(Refusal::Failed(
-            "the other host went away before it confirmed. Nothing is changed here yet; if it has the \
-             change, this host will, too, when the two are connected again"
-                .to_owned(),
-        )));
+        self.settle_without_answer();
         self.end_switch(Err("the pair's channel broke".to_owned()));
         self.carry_out();
         self.tell_router();
@@ -543,54 +338,13 @@ impl<D: Dataplane> Daemon<D> {
         let Some(pairing) = &mut self.pairing else {
             return;
         };
-        let late = |since: &Instant| since.elapsed() > PATIENCE;
-        let stuck = pairing.offered.as_ref().is_some_and(|it| late(&it.since));
-        let unanswered = pairing.asked.values().any(|it| late(&it.since));
-        if stuck || unanswered {
+        if pairing.pending.is_late() {
             let reason = format!("the other host did not answer within {PATIENCE:?}");
             pairing.wire.disconnect(&reason);
             self.on_disconnected(reason);
         }
         self.share_file();
         self.weigh_backends();
-    }
-
-    /// The file was another one when lbd was started: that is a change like any other.
-    fn share_file(&mut self) {
-        let Some(pairing) = self.pairing.as_ref().filter(|_| self.unshared) else {
-            return;
-        };
-        let in_step = pairing.connected.is_some() && pairing.session.is_synchronised().is_ok();
-        let alone = self.leads() && pairing.connected.is_none() && !self.peer_lives();
-        if !in_step && !alone {
-            return;
-        }
-        // Whatever comes of it, it is tried once.
-        self.unshared = false;
-        let change = Change::Replace {
-            services: self.running.services.clone(),
-            cut: Vec::new(),
-            what: "the configuration file changed while lbd did not run".to_owned(),
-        };
-        match self.prepare(&change, None) {
-            Ok(prepared) => self.share(prepared),
-            Err(refusal) => self.refuse_file(refusal.to_string()),
-        }
-    }
-
-    /// Like [`Self::submit`], for what runs here already.
-    fn share(&mut self, prepared: Prepared) {
-        match self.place() {
-            Ok(Place::Here | Place::Both) => {
-                self.version = self.next_version(&prepared.next);
-                self.keep_running();
-                // The other host, if there is one, sees that it is behind.
-                self.tell_config();
-            }
-            Ok(Place::There) => self.ask(prepared, Reply::File),
-            Err(refusal) => self.refuse_file(refusal.to_string()),
-        }
-        self.carry_out();
     }
 
     /// Does what the session says.
@@ -612,8 +366,8 @@ impl<D: Dataplane> Daemon<D> {
             // That it broke is heard as an event.
             Effect::Send(frame) => drop(pairing.wire.send(frame)),
             Effect::Adopt { snapshot, diverged } => self.adopt(snapshot, diverged),
-            Effect::Taken(version) if pairing.offers(&version) => self.settle_offer(Ok(())),
-            Effect::NotTaken(version, reason) if pairing.offers(&version) => {
+            Effect::Taken(version) if pairing.pending.offers(&version) => self.settle_offer(Ok(())),
+            Effect::NotTaken(version, reason) if pairing.pending.offers(&version) => {
                 let refusal = format!("refused by the other host: {reason}");
                 self.settle_offer(Err(Refusal::Invalid(refusal)));
             }
@@ -670,18 +424,6 @@ impl<D: Dataplane> Daemon<D> {
         }
     }
 
-    /// Remembers what both have, to tell later what only one of them has.
-    fn note_common(&mut self) {
-        if let Some(pairing) = &mut self.pairing
-            && let Some((_, status)) = pairing.session.peer()
-            && status.version == self.version
-            && !self.unshared
-            && pairing.common.as_ref().map(|it| &it.services) != Some(&self.running.services)
-        {
-            pairing.common = Some(self.running.clone());
-        }
-    }
-
     fn note(&mut self, result: anyhow::Result<()>) {
         if let Err(error) = result {
             let error = chain(&error);
@@ -704,122 +446,6 @@ impl<D: Dataplane> Daemon<D> {
                 .session
                 .send_all_flows(Instant::now(), &flows, now_ms);
         }
-    }
-
-    /// Takes over the other host's configuration.
-    fn adopt(&mut self, snapshot: Snapshot, diverged: bool) {
-        let version = snapshot.version.clone();
-        if self.pairing.as_ref().is_some_and(|it| it.offers(&version)) {
-            return self.settle_offer(Ok(()));
-        }
-        let result = self.try_adopt(&snapshot, diverged);
-        let Some(pairing) = &mut self.pairing else {
-            return;
-        };
-        match result {
-            Ok(()) => pairing.session.taken(snapshot),
-            Err(reason) => {
-                tracing::error!(reason, "cannot take over the other host's configuration");
-                pairing.session.not_taken(version, reason);
-            }
-        }
-    }
-
-    fn try_adopt(&mut self, snapshot: &Snapshot, diverged: bool) -> Result<(), String> {
-        let services = snapshot.services.in_place_of(&self.running)?;
-        let next = Config {
-            services,
-            ..self.running.clone()
-        };
-        self.fits(&next)?;
-        let pairing = self.pairing.as_ref();
-        let common = pairing.and_then(|it| it.common.as_ref()).unwrap_or(&next);
-        let mut lost = Overlay::between(common, &self.running).lines();
-        let news = Overlay::between(&self.running, &next).lines();
-        let joined = pairing.is_some_and(|it| it.joined);
-        if joined {
-            // What it never had it does not drop.
-            lost.retain(|line| !line.ends_with(": removed"));
-        }
-        let conflict = diverged || self.unshared || joined;
-        let left_out = Some(Overlay::default());
-        match self.install(next, snapshot.version.clone(), None, left_out, &[], false) {
-            Ok(()) => {}
-            // The tables follow at the next sweep.
-            Err(refusal) if self.version == snapshot.version => {
-                tracing::error!(%refusal, "took over the other host's configuration");
-            }
-            Err(refusal) => return Err(refusal.to_string()),
-        }
-        let revision = self.revision();
-        let what = news.join("; ");
-        tracing::info!(revision, what, "took over the other host's configuration");
-        if let Some(pairing) = &mut self.pairing {
-            pairing.joined = false;
-            pairing.dropped = match conflict {
-                true => lost,
-                false => Vec::new(),
-            };
-            for line in &pairing.dropped {
-                tracing::warn!(line, "dropped: the other host's configuration stays");
-            }
-        }
-        Ok(())
-    }
-
-    /// A change that was asked for at the other host.
-    fn on_proposed(&mut self, proposal: Proposal) {
-        let Proposal {
-            id,
-            from,
-            services,
-            cut,
-            what,
-        } = proposal;
-        let prepared = if from == self.version {
-            let services = services.in_place_of(&self.running);
-            let services = services.map_err(Refusal::Invalid);
-            services.and_then(|services| {
-                let change = Change::Replace {
-                    services,
-                    cut,
-                    what,
-                };
-                self.prepare(&change, None)
-            })
-        } else {
-            Err(Refusal::Conflict {
-                expected: from.epoch,
-                actual: self.revision(),
-            })
-        };
-        match prepared {
-            Ok(prepared) if self.leads() || !self.peer_leads() => {
-                tracing::info!(change = prepared.what, "the other host asks for a change");
-                self.submit(prepared, Reply::Peer(id));
-            }
-            Ok(_) => {
-                let refusal = "leadership is about to pass: try again".to_owned();
-                self.reply(Reply::Peer(id), Err(Refusal::Failed(refusal)));
-            }
-            Err(refusal) => self.reply(Reply::Peer(id), Err(refusal)),
-        }
-    }
-
-    fn on_answered(&mut self, id: u64, result: Result<u64, Refusal>) {
-        let Some(asked) = self.pairing.as_mut().and_then(|it| it.asked.remove(&id)) else {
-            return;
-        };
-        // The services came before the answer; what else the file says comes now.
-        let result = match (result, asked.prepared.file) {
-            (Ok(_), Some(file)) => {
-                let (next, version) = (self.running.clone(), self.version.clone());
-                let installed = self.install(next, version, Some(file), None, &[], false);
-                installed.map(|()| self.revision())
-            }
-            (result, _) => result,
-        };
-        self.reply(asked.reply, result);
     }
 
     /// Whether the tables are those of the leader, or why not: until they are, this host does not

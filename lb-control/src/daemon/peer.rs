@@ -24,6 +24,8 @@ pub struct Peer {
     heartbeat: Heartbeat,
     address: IpAddr,
     links: Vec<[IpAddr; 2]>,
+    /// Since when its heartbeats arrive.
+    heard: Option<Instant>,
     lost: Option<LostReason>,
     lapsed: Option<Instant>,
     /// The lease lapsed, and leadership is not given up yet.
@@ -60,6 +62,7 @@ impl Peer {
             links: links
                 .map(|link| [link.local.ip(), link.remote.ip()])
                 .collect(),
+            heard: None,
             lost: None,
             lapsed: None,
             gives_up: false,
@@ -76,6 +79,11 @@ impl Peer {
     /// Whether heartbeats of the other host arrive.
     pub(super) fn lives(&self) -> bool {
         self.heartbeat.status().peer_up
+    }
+
+    /// Whether heartbeats of the other host did not arrive until `shortly` before now.
+    pub(super) fn was_apart(&self, shortly: Duration) -> bool {
+        self.heard.is_none_or(|since| since.elapsed() < shortly)
     }
 
     /// Whether this host may go on leading if an earlier lbd on it led.
@@ -107,10 +115,12 @@ impl Peer {
             }
             Event::PeerUp => {
                 tracing::info!(%peer, "the other host lives");
+                self.heard = Some(Instant::now());
                 self.lost = None;
             }
             Event::PeerLost { reason } => {
                 tracing::warn!(%peer, %reason, "the other host is lost");
+                self.heard = None;
                 self.lost = Some(reason);
             }
             Event::Lapsed { since } => {

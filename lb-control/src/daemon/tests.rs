@@ -45,7 +45,20 @@ fn watchers() -> Watchers {
         peer: None,
         heartbeats: Box::new(|_| Ok(None)),
         pair: None,
-        host: Box::new(|_, _| HostState::default()),
+        host: Box::new(Nothing),
+    }
+}
+
+/// A host at which there is nothing to see.
+struct Nothing;
+
+impl Host for Nothing {
+    fn look(&mut self, _: &Config, _: bool) -> HostState {
+        HostState::default()
+    }
+
+    fn is_intact(&self) -> bool {
+        true
     }
 }
 

@@ -49,6 +49,15 @@ impl Attacher {
         self.attached.is_empty() && pinned.is_ok_and(|pinned| !pinned.is_empty())
     }
 
+    /// Whether this program is still wherever it was put. Cheaper to ask than [`Self::attach`].
+    #[must_use]
+    pub fn is_intact(&self) -> bool {
+        self.attached.iter().all(|interface| {
+            let ifindex = if_nametoindex(interface.as_str()).unwrap_or(0);
+            self.mode(interface, ifindex).is_some()
+        })
+    }
+
     /// Attaches the program everywhere, in place of the one that an earlier lbd attached, and
     /// again where somebody took it away, or where the interface is another one by the same name.
     /// Returns where it is now, and what went wrong.

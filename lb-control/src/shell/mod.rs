@@ -3,6 +3,7 @@
 pub mod channel;
 pub mod health;
 pub mod heartbeat;
+pub mod here;
 pub mod host;
 pub mod next_hop;
 pub mod service_manager;

@@ -293,7 +293,8 @@ impl<'lab> Pair<'lab> {
             // Who has said that it waits for its turn, or has had it.
             Peer::Keepalived => {
                 let log = self.lab.log(balancer.keepalived())?;
-                let started = log.rfind("Starting VRRP child process");
+                // Its processes write in any order once the first one has begun.
+                let started = log.rfind("Starting Keepalived");
                 let log = &log[started.unwrap_or(0)..];
                 ensure!(
                     log.contains("Entering BACKUP STATE") || log.contains("Entering MASTER STATE"),

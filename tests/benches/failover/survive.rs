@@ -160,7 +160,9 @@ fn wait_for_all(sightings: &Sightings) -> Result<()> {
 fn set_web1(pair: &Pair<'_>, verb: &str) -> Result<()> {
     let backend = format!("www/{}", web_name(1));
     let change = ["backend", verb, &backend];
-    pair.lab.must_lbctl(&change)?;
+    // Both may lead for a moment, and then nothing is changed.
+    let what = format!("to {verb} {backend}");
+    wait::wait_for(PATIENCE, &what, || pair.lab.must_lbctl(&change))?;
     for balancer in [First, Second] {
         let what = format!("{} to {verb} {backend}", balancer.host());
         wait::wait_for(PATIENCE, &what, || {

@@ -66,6 +66,7 @@ scenarios! {
         a_change_at_either_is_made_at_both
         nothing_is_changed_at_one_alone_while_both_live
         a_switchover_breaks_nothing
+        a_split_is_healed_and_told_on_both
         a_restart_of_either_breaks_nothing
         a_leader_that_reaches_no_backend_makes_way;
     observing:

@@ -13,7 +13,7 @@ use std::time::Duration;
 use toml::Spanned;
 
 const VRID: RangeInclusive<i64> = 1..=255;
-const PRIORITY: RangeInclusive<i64> = 1..=254;
+const PRIORITY: RangeInclusive<i64> = 1..=255;
 /// RFC 9568, section 6.1.
 const PRIORITY_DEFAULT: i64 = 100;
 const INTERVAL: RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_secs(40);
@@ -112,6 +112,14 @@ fn known(name: &str, interfaces: &[String]) -> Result<String, String> {
 pub(super) fn priority(number: i64) -> Result<Priority, String> {
     let number = values::within("priority", number, &PRIORITY)?;
     Priority::new(number).ok_or_else(|| "priority must not be 0".to_owned())
+}
+
+/// An owner's priority is what it is (RFC 9568, section 5.2.4): tracking could not say anything by it.
+pub(super) fn may_be_lowered(ha: &Ha) -> Result<(), String> {
+    if ha.priority == Priority::OWNER && !ha.track.is_empty() {
+        return Err("priority 255 is never lowered: with track, 254 at most".to_owned());
+    }
+    Ok(())
 }
 
 fn interval(text: &str) -> Result<Interval, String> {

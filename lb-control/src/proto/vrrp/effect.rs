@@ -111,6 +111,17 @@ impl fmt::Display for LeadReason {
     }
 }
 
+impl YieldReason {
+    /// Who leads instead, if somebody does.
+    #[must_use]
+    pub const fn winner(&self) -> Option<IpAddr> {
+        match self {
+            Self::HigherPriority { peer, .. } | Self::HigherAddress { peer } => Some(*peer),
+            Self::Held(_) | Self::LinkDown(_) | Self::Shutdown => None,
+        }
+    }
+}
+
 impl fmt::Display for YieldReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

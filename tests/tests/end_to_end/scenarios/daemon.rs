@@ -1,7 +1,8 @@
 //! lbd is killed, started again, told something else, and taken away.
 
+use super::failover::tell;
 use super::{PATIENCE, counted, lab, lab_with, shares};
-use crate::traffic::{Regulars, ask, service};
+use crate::traffic::{Arrivals, Regulars, ask, service};
 use anyhow::{Context as _, Result, ensure};
 use kit::http::Connection;
 use kit::lab::Lab;
@@ -314,6 +315,8 @@ fn open_connections(count: usize) -> Result<Vec<Connection>> {
 /// Whatever becomes of the link between program and interface, it is there again soon.
 pub(crate) fn the_program_is_put_back() -> Result<()> {
     let lab = lab()?;
+    let arrivals = Arrivals::start(&lab)?;
+    arrivals.wait_for_more(20)?;
     let pin = lab.layout().bpffs().join("links-native/eth0");
     std::fs::remove_file(&pin)?;
     wait_for(PATIENCE, "the program to be missed", || {
@@ -321,6 +324,8 @@ pub(crate) fn the_program_is_put_back() -> Result<()> {
         ensure!(log.contains("no longer attached"), "{log}");
         Ok(())
     })?;
+    arrivals.wait_for_more(20)?;
+    tell("somebody took the program away", arrivals)?;
     answers_again(&lab)?;
 
     lab.lb().ip_batch("link delete eth1\n")?;

@@ -172,6 +172,11 @@ pub(crate) fn metrics_and_events_tell_what_happens() -> Result<()> {
         "{table}"
     );
 
+    lab.must_lbctl(&["backend", "drain", "www/web1"])?;
+    let changed = follower.hears("changed")?;
+    let change = changed["fields"]["change"].as_str().unwrap_or_default();
+    ensure!(change.contains("www/web1"), "{changed}");
+
     lab.stop_lbd()?;
     lab.start_lbd()?;
     follower.hears("ready").context("after a restart")?;

@@ -83,6 +83,35 @@ pub(crate) fn nothing_is_changed_at_one_alone_while_both_live() -> Result<()> {
     Ok(())
 }
 
+/// Both lead, and both are changed. After that one's configuration stays, and each host says what was.
+pub(crate) fn a_split_is_healed_and_told_on_both() -> Result<()> {
+    let lab = paired_with(|_| {})?;
+    lab.part_balancers()?;
+    for (balancer, backend) in [(First, "www/web1"), (Second, "www/web2")] {
+        wait_for_leader(&lab, balancer)?;
+        wait_for(PATIENCE, "each to take changes alone", || {
+            lab.must_lbctl_on(balancer, &["backend", "drain", backend])
+        })?;
+    }
+    lab.rejoin_balancers()?;
+    wait_for(PATIENCE, "an alarm about the other leader", || {
+        let (won, lost) = (alarms(&lab, First)?, alarms(&lab, Second)?);
+        ensure!(won.contains("led, too, and it was told"), "{won}");
+        ensure!(lost.contains("led, too, and this host yielded"), "{lost}");
+        let drops = |alarms: &String| alarms.contains("dropped here: backend www/web");
+        ensure!(drops(&won) != drops(&lost), "{won} {lost}");
+        Ok(())
+    })?;
+    wait_for_role(&lab, Second, "standby")?;
+    lab.wait_until_synchronised(PATIENCE)?;
+    let left = backends(&lab, First)?;
+    ensure!(left == backends(&lab, Second)?, "{left:?}");
+    let drained = left.iter().filter(|(_, admin)| admin == "drain").count();
+    ensure!(drained == 1, "they were merged: {left:?}");
+    ask(&lab, 30)?;
+    Ok(())
+}
+
 /// Leadership goes to and fro, and no connection notices.
 pub(crate) fn a_switchover_breaks_nothing() -> Result<()> {
     let lab = paired_with(|_| {})?;

@@ -1,0 +1,45 @@
+//! The host that lbd runs on: the program on its interfaces, and what packets need besides.
+
+use super::host;
+use super::service_manager::Notify;
+use crate::config::Config;
+use crate::daemon::{Host, HostState};
+use crate::dataplane::Attacher;
+use crate::observe::scrape::Scrapes;
+use std::sync::Arc;
+
+/// What is looked at.
+pub struct Here {
+    /// Puts the program on the interfaces.
+    pub attacher: Attacher,
+    /// The service manager, which restarts an lbd that looks no longer.
+    pub notify: Arc<Notify>,
+    /// The listener for scrapers, if one is configured.
+    pub scrapes: Option<Scrapes>,
+}
+
+impl Host for Here {
+    /// The program takes over from the one of an earlier lbd, or is put back where it is missing.
+    fn look(&mut self, config: &Config, may_attach: bool) -> HostState {
+        // The daemon's loop does this each second, if it turns.
+        self.notify.watchdog();
+        let mut state = HostState {
+            alarms: host::alarms(config),
+            ..HostState::default()
+        };
+        if may_attach || !self.attacher.takes_over() {
+            let (attachments, failures) = self.attacher.attach();
+            state.attachments = attachments;
+            // What comes in where the program is not is answered by nobody.
+            state.unfit = (!failures.is_empty()).then(|| failures.join("; "));
+            state.alarms.extend(failures);
+        }
+        let deaf = self.scrapes.as_ref().and_then(Scrapes::alarm);
+        state.alarms.extend(deaf);
+        state
+    }
+
+    fn is_intact(&self) -> bool {
+        self.attacher.is_intact()
+    }
+}
