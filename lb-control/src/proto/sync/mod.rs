@@ -10,7 +10,7 @@ pub mod flows;
 pub mod message;
 pub mod session;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 pub mod version;
 
 pub use message::{Hello, Message, Proposal, Snapshot, Status};
