@@ -5,5 +5,7 @@ pub mod heartbeat;
 mod keyed;
 pub mod next_hop;
 pub mod pairing;
+#[cfg(test)]
+pub(crate) mod simulation;
 pub mod sync;
 pub mod vrrp;

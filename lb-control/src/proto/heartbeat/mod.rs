@@ -25,7 +25,7 @@ pub mod packet;
 mod peer;
 mod session;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod timing;
 
 pub use key::{Ends, Key};

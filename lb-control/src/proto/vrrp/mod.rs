@@ -22,7 +22,7 @@ mod params;
 mod refusal;
 pub mod seal;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod values;
 
 pub use addresses::Addresses;

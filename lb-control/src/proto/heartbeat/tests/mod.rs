@@ -1,10 +1,6 @@
-mod network;
+pub(crate) mod network;
 mod packet;
 mod pair;
-#[path = "../../../../../tests/src/random.rs"]
-#[allow(dead_code, unreachable_pub, reason = "shared with the crate of tests")]
-#[allow(clippy::duplicate_mod, reason = "tests of other machines have it, too")]
-mod random;
 mod schedules;
 mod session;
 

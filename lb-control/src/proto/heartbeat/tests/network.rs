@@ -1,51 +1,40 @@
 //! Two hosts on one virtual clock, with links between them that lose, delay, double and reorder
 //! heartbeats, and with somebody who records and repeats them.
 
-use super::{ends, ms, random::Random};
+use super::{ends, ms};
 use crate::proto::heartbeat::packet::{HOPS, LEN};
 use crate::proto::heartbeat::{Effect, Key, LinkId, Peer, Refusal, Timing};
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
-use std::ops::Range;
+use crate::proto::simulation::{Clock, Quality, Random, Wire};
 use std::time::{Duration, Instant};
 
-pub(super) const LINKS: usize = 2;
+pub(crate) const LINKS: usize = 2;
 
-pub(super) struct Network {
+pub(crate) struct Network {
     /// Since the beginning.
-    pub(super) now: Duration,
+    pub(crate) now: Duration,
     pub(super) hosts: [Host; 2],
-    pub(super) quality: Quality,
+    pub(crate) quality: Quality,
     pub(super) random: Random,
     /// What the hosts' effects were, but for what they sent: when, whose, what.
-    pub(super) log: Vec<(Duration, usize, Effect)>,
+    pub(crate) log: Vec<(Duration, usize, Effect)>,
     /// All that was ever sent.
-    pub(super) tape: Vec<Datagram>,
+    pub(crate) tape: Vec<Datagram>,
     /// By link and sender: nothing passes.
-    pub(super) cut: [[bool; 2]; LINKS],
+    pub(crate) cut: [[bool; 2]; LINKS],
     links: usize,
-    flying: BinaryHeap<Reverse<(Duration, u64, Datagram)>>,
-    sent: u64,
+    wire: Wire<Datagram>,
     key: Key,
     timing: Timing,
 }
 
-/// What links do to heartbeats.
-#[derive(Clone, Debug)]
-pub(super) struct Quality {
-    pub(super) lost_percent: usize,
-    pub(super) doubled_percent: usize,
-    pub(super) delay: Range<Duration>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Datagram {
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Datagram {
     pub(super) to: usize,
     pub(super) link: LinkId,
     pub(super) payload: [u8; LEN],
 }
 
-pub(super) struct Host {
+pub(crate) struct Host {
     /// None while it is dead.
     pub(super) peer: Option<Peer>,
     pub(super) frozen: bool,
@@ -58,65 +47,42 @@ pub(super) struct Host {
     inbox: Vec<Datagram>,
 }
 
-/// A clock that began at another time and runs a little faster or slower.
-#[derive(Clone, Copy)]
-struct Clock {
-    began: Instant,
-    nanoseconds_per_ms: u64,
-}
-
-impl Clock {
-    fn read(self, now: Duration) -> Instant {
-        let elapsed = now.as_nanos() as u64 * self.nanoseconds_per_ms / 1_000_000;
-        self.began + Duration::from_nanos(elapsed)
-    }
-
-    /// When it will show this moment.
-    fn shows(self, moment: Instant) -> Duration {
-        let elapsed = moment.saturating_duration_since(self.began).as_nanos() as u64;
-        let mut now = Duration::from_nanos(elapsed * 1_000_000 / self.nanoseconds_per_ms);
-        while self.read(now) < moment {
-            now += Duration::from_nanos(1);
-        }
-        now
-    }
-}
-
 impl Network {
     /// Two living hosts with clocks that run true to `clock_ppm`.
     pub(super) fn new(timing: Timing, links: usize, clock_ppm: usize, seed: u64) -> Self {
         let mut random = Random::seeded(seed);
-        let began = Instant::now();
-        let mut host = || Host {
+        let clocks = Clock::some(clock_ppm, &mut random);
+        Self::with_clocks(timing, links, clocks, random)
+    }
+
+    /// Two living hosts with these clocks.
+    pub(crate) fn with_clocks(
+        timing: Timing,
+        links: usize,
+        clocks: [Clock; 2],
+        mut random: Random,
+    ) -> Self {
+        let key = Key::from_secret(&random.bits().to_be_bytes());
+        let hosts = clocks.map(|clock| Host {
             peer: None,
             frozen: false,
             woke: Duration::ZERO,
             died: Some(Duration::ZERO),
             refused: Vec::new(),
-            clock: Clock {
-                began: began + Duration::from_millis(random.below(1_000_000) as u64),
-                nanoseconds_per_ms: (1_000_000 - clock_ppm + random.below(2 * clock_ppm + 1))
-                    as u64,
-            },
+            clock,
             inbox: Vec::new(),
-        };
-        let hosts = [host(), host()];
+        });
         let mut network = Self {
             now: Duration::ZERO,
             hosts,
-            quality: Quality {
-                lost_percent: 0,
-                doubled_percent: 0,
-                delay: Duration::ZERO..ms(1),
-            },
+            quality: Quality::good(ms(1)),
             random,
             log: Vec::new(),
             tape: Vec::new(),
             cut: [[false; 2]; LINKS],
             links,
-            flying: BinaryHeap::new(),
-            sent: 0,
-            key: Key::from_secret(&seed.to_be_bytes()),
+            wire: Wire::new(),
+            key,
             timing,
         };
         network.boot(0);
@@ -124,7 +90,7 @@ impl Network {
         network
     }
 
-    pub(super) fn boot(&mut self, host: usize) {
+    pub(crate) fn boot(&mut self, host: usize) {
         let number = |host| host as u8 + 1;
         let links: Vec<_> = (0..self.links)
             .map(|link| {
@@ -140,7 +106,7 @@ impl Network {
         it.inbox.clear();
     }
 
-    pub(super) fn kill(&mut self, host: usize) {
+    pub(crate) fn kill(&mut self, host: usize) {
         self.hosts[host].peer = None;
         self.hosts[host].died.get_or_insert(self.now);
     }
@@ -158,7 +124,7 @@ impl Network {
         }
     }
 
-    pub(super) fn is_up(&self, host: usize) -> bool {
+    pub(crate) fn is_up(&self, host: usize) -> bool {
         self.hosts[host].peer.as_ref().is_some_and(Peer::is_up)
     }
 
@@ -186,25 +152,43 @@ impl Network {
             if until(self) {
                 return Some(self.now - begin);
             }
-            let due = [0, 1].map(|host| {
-                let it = &self.hosts[host];
-                let deadline = it.peer.as_ref().filter(|_| !it.frozen)?.deadline()?;
-                Some((it.clock.shows(deadline).max(self.now), host))
-            });
-            let due = due.into_iter().flatten().min();
-            let arrival = self.flying.peek().map(|Reverse((at, ..))| *at);
-            let next = due.map(|(at, _)| at).into_iter().chain(arrival).min();
-            if next.is_none_or(|next| next > end) {
+            if self.next().is_none_or(|(at, _)| at > end) {
                 self.now = end;
                 return None;
             }
-            if arrival == next {
-                let Reverse((at, _, datagram)) = self.flying.pop().expect("it was there");
-                self.now = at;
-                self.deliver(datagram);
-            } else if let Some((at, host)) = due {
-                self.now = at;
-                self.with(host, Peer::on_timeout);
+            self.step();
+        }
+    }
+
+    /// When something happens next: to this host, or something arrives.
+    fn next(&self) -> Option<(Duration, Option<usize>)> {
+        let due = [0, 1].map(|host| {
+            let it = &self.hosts[host];
+            let deadline = it.peer.as_ref().filter(|_| !it.frozen)?.deadline()?;
+            Some((it.clock.shows(deadline).max(self.now), Some(host)))
+        });
+        let arrival = self.wire.arrival().map(|at| (at, None));
+        // What arrives at the same time is heard first.
+        due.into_iter().flatten().chain(arrival).min()
+    }
+
+    /// When something happens next.
+    pub(crate) fn next_event(&self) -> Option<Duration> {
+        self.next().map(|(at, _)| at)
+    }
+
+    /// Has it happen.
+    pub(crate) fn step(&mut self) {
+        let Some((at, due)) = self.next() else {
+            return;
+        };
+        self.now = at;
+        match due {
+            Some(host) => self.with(host, Peer::on_timeout),
+            None => {
+                if let Some(datagram) = self.wire.take() {
+                    self.deliver(datagram);
+                }
             }
         }
     }
@@ -243,17 +227,9 @@ impl Network {
             payload,
         };
         self.tape.push(datagram);
-        if self.cut[link][from] || self.random.below(100) < self.quality.lost_percent {
-            return;
-        }
-        let copies = 1 + usize::from(self.random.below(100) < self.quality.doubled_percent);
-        for _ in 0..copies {
-            let Range { start, end } = self.quality.delay;
-            let spread = (end - start).as_micros() as usize;
-            let delay = start + Duration::from_micros(self.random.below(spread + 1) as u64);
-            self.sent += 1;
-            let flying = (self.now + delay, self.sent, datagram);
-            self.flying.push(Reverse(flying));
+        if !self.cut[link][from] {
+            self.wire
+                .send(self.now, &datagram, &self.quality, &mut self.random);
         }
     }
 

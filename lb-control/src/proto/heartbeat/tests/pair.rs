@@ -1,9 +1,10 @@
 //! Two hosts: how soon they find and lose each other.
 
 use super::ms;
-use super::network::{Datagram, Network, Quality};
+use super::network::{Datagram, Network};
 use crate::proto::heartbeat::packet::LEN;
 use crate::proto::heartbeat::{Diagnostic, Effect, LostReason, Peer, Refusal, State, Timing};
+use crate::proto::simulation::Quality;
 use std::time::Duration;
 
 /// The longest that a heartbeat is under way, unless said otherwise.

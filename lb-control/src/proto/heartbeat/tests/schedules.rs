@@ -1,8 +1,9 @@
 //! Whatever happens, in whatever order: thousands of seeded schedules of faults.
 
 use super::ms;
-use super::network::{LINKS, Network, Quality};
+use super::network::{LINKS, Network};
 use crate::proto::heartbeat::{Diagnostic, Peer, Timing};
+use crate::proto::simulation::Quality;
 use std::time::Duration;
 
 const CLOCK_PPM: usize = 500;
@@ -51,11 +52,7 @@ fn trouble(network: &mut Network) {
 
 fn heal(network: &mut Network) {
     network.cut = [[false; 2]; LINKS];
-    network.quality = Quality {
-        lost_percent: 0,
-        doubled_percent: 0,
-        delay: Duration::ZERO..ms(1),
-    };
+    network.quality = Quality::good(ms(1));
     for host in [0, 1] {
         if network.hosts[host].died.is_some() {
             network.boot(host);

@@ -1,11 +1,8 @@
 mod delta;
 mod flows;
+mod leave;
 mod message;
-mod network;
-#[path = "../../../../../tests/src/random.rs"]
-#[allow(dead_code, unreachable_pub, reason = "shared with the crate of tests")]
-#[allow(clippy::duplicate_mod, reason = "tests of other machines have it, too")]
-mod random;
+pub(crate) mod network;
 mod schedules;
 mod session;
 

@@ -2,10 +2,10 @@
 //! daemon, a host has as much as the channel is about: a configuration, which is a set of changes,
 //! tables, recorded flows, and whether it leads.
 
-use super::random::Random;
 use super::tables;
 use crate::config::{Overlay, Refusal};
 use crate::dataplane::Tables;
+use crate::proto::simulation::Random;
 use crate::proto::sync::delta::shared;
 use crate::proto::sync::{Effect, Message, Proposal, Relation, Session, Snapshot, Status, Version};
 use bytes::Bytes;
@@ -14,12 +14,13 @@ use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
-pub(super) struct Network {
-    pub(super) hosts: [Host; 2],
+pub(crate) struct Network {
+    pub(crate) hosts: [Host; 2],
     pub(super) random: Random,
-    pub(super) connected: bool,
     /// How many frames there were.
     pub(super) frames: usize,
+    /// Who believes that there is a channel.
+    connected: [bool; 2],
     /// What became of each change.
     pub(super) fates: Vec<Fate>,
     /// Flows that a host recorded while it did not lead.
@@ -30,12 +31,12 @@ pub(super) struct Network {
     flows: u32,
 }
 
-pub(super) struct Host {
-    pub(super) session: Session,
+pub(crate) struct Host {
+    pub(crate) session: Session,
     pub(super) snapshot: Snapshot,
-    pub(super) tables: Tables,
+    pub(crate) tables: Tables,
     pub(super) flows: BTreeMap<FlowKey, Flow>,
-    pub(super) leads: bool,
+    pub(crate) leads: bool,
     /// Whether its disk is full.
     pub(super) refuses: bool,
     pub(super) pending: Option<Pending>,
@@ -106,7 +107,7 @@ fn message(frame: &[u8]) -> Option<Message> {
 }
 
 impl Network {
-    pub(super) fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         let mut random = Random::seeded(seed);
         let snapshot = Snapshot {
             version: Version::default(),
@@ -133,7 +134,7 @@ impl Network {
         Self {
             hosts,
             random,
-            connected: false,
+            connected: [false; 2],
             frames: 0,
             fates: Vec::new(),
             late: BTreeSet::new(),
@@ -143,37 +144,50 @@ impl Network {
         }
     }
 
-    pub(super) fn connect(&mut self) {
-        if !std::mem::replace(&mut self.connected, true) {
-            for host in [0, 1] {
-                self.hosts[host].marks.clear();
-                self.hosts[host].marked = None;
-                self.with(host, |session, _| session.connected());
-            }
+    /// Connects them, unless they are. Whoever still believes in the last channel hears of its end.
+    pub(crate) fn connect(&mut self) {
+        if self.connected == [true; 2] {
+            return;
         }
+        self.cut();
+        self.connected = [true; 2];
+        for host in [0, 1] {
+            self.hosts[host].marks.clear();
+            self.hosts[host].marked = None;
+            self.with(host, |session, _| session.connected());
+        }
+    }
+
+    pub(crate) const fn is_connected(&self, host: usize) -> bool {
+        self.connected[host]
     }
 
     /// What is on its way is lost.
     pub(super) fn cut(&mut self) {
-        if std::mem::replace(&mut self.connected, false) {
-            self.flying = [VecDeque::new(), VecDeque::new()];
-            for host in [0, 1] {
-                self.with(host, |session, _| session.disconnected());
-                self.hosts[host].proposed = None;
-                // Alone, a change is made at once. Or whoever asked for it is told that nobody knows.
-                if let Some(pending) = self.hosts[host].pending.take()
-                    && self.random.below(2) == 0
-                {
-                    self.finish(host, pending);
-                }
+        self.hang_up(0);
+        self.hang_up(1);
+    }
+
+    /// One of them takes the channel for broken: what is on its way to it is lost. The other does
+    /// not know.
+    pub(crate) fn hang_up(&mut self, host: usize) {
+        if std::mem::replace(&mut self.connected[host], false) {
+            self.flying[host].clear();
+            self.with(host, |session, _| session.disconnected());
+            self.hosts[host].proposed = None;
+            // Alone, a change is made at once. Or whoever asked for it is told that nobody knows.
+            if let Some(pending) = self.hosts[host].pending.take()
+                && self.random.below(2) == 0
+            {
+                self.finish(host, pending);
             }
         }
     }
 
-    /// It keeps its configuration, and the kernel its tables and flows.
-    pub(super) fn restart(&mut self, host: usize) {
+    /// It keeps its configuration, and the kernel its tables and flows. Nobody is told.
+    pub(crate) fn restart(&mut self, host: usize) {
         self.hosts[host].pending = None;
-        self.cut();
+        self.hang_up(host);
         let it = &mut self.hosts[host];
         it.session = Session::new(NAMES[host].to_owned(), it.snapshot.clone());
         it.reads = 0;
@@ -182,13 +196,13 @@ impl Network {
         self.tell(host);
     }
 
-    pub(super) fn lead(&mut self, host: usize, leads: bool) {
+    pub(crate) fn lead(&mut self, host: usize, leads: bool) {
         self.hosts[host].leads = leads;
         self.tell(host);
     }
 
     /// Tells how things are, whether it is news or not.
-    pub(super) fn tell(&mut self, host: usize) {
+    pub(crate) fn tell(&mut self, host: usize) {
         let status = Status {
             leads: self.hosts[host].leads,
             ready: true,
@@ -199,7 +213,7 @@ impl Network {
     }
 
     /// A change is asked for at this host.
-    pub(super) fn change(&mut self, host: usize) {
+    pub(crate) fn change(&mut self, host: usize) {
         let it = &self.hosts[host];
         if it.leads && it.pending.is_none() {
             let change = self.new_change();
@@ -275,7 +289,7 @@ impl Network {
     }
 
     /// The leader's backends come and go.
-    pub(super) fn change_tables(&mut self, host: usize) {
+    pub(crate) fn change_tables(&mut self, host: usize) {
         if !self.hosts[host].leads {
             return;
         }
@@ -301,7 +315,7 @@ impl Network {
     }
 
     /// A connection that is to be remembered.
-    pub(super) fn record(&mut self, host: usize, told: bool) {
+    pub(crate) fn record(&mut self, host: usize, told: bool) {
         self.flows += 1;
         let key = FlowKey {
             client: self.flows.to_be_bytes(),
@@ -328,7 +342,7 @@ impl Network {
         });
     }
 
-    pub(super) fn forget(&mut self, host: usize) {
+    pub(crate) fn forget(&mut self, host: usize) {
         let count = self.hosts[host].flows.len();
         if count > 0 && self.hosts[host].leads {
             let index = self.random.below(count);
@@ -340,7 +354,7 @@ impl Network {
     }
 
     /// Hands over all flows, as often as that was asked for.
-    pub(super) fn read_flows(&mut self, host: usize) {
+    pub(crate) fn read_flows(&mut self, host: usize) {
         for _ in 0..std::mem::take(&mut self.hosts[host].reads) {
             let it = &self.hosts[host];
             let flows: Vec<_> = it.flows.iter().map(|(key, flow)| (*key, *flow)).collect();
@@ -351,8 +365,13 @@ impl Network {
         }
     }
 
+    /// How much is on its way to a host.
+    pub(crate) fn on_its_way(&self, host: usize) -> usize {
+        self.flying[host].len()
+    }
+
     /// Brings a host what was sent to it first. Returns whether there was anything.
-    pub(super) fn deliver(&mut self, host: usize) -> bool {
+    pub(crate) fn deliver(&mut self, host: usize) -> bool {
         let Some(frame) = self.flying[host].pop_front() else {
             return false;
         };
@@ -406,13 +425,15 @@ impl Network {
         let it = &mut self.hosts[host];
         match effect {
             Effect::Send(frame) => {
-                assert!(self.connected, "nobody is there");
+                assert!(self.connected[host], "nobody is there");
                 if let Some(Message::Mark { number }) = message(&frame) {
                     let keys = it.flows.keys().copied().collect();
                     it.marks.push((shared(&it.tables), keys));
                     assert_eq!(it.marks.len() as u64, number);
                 }
-                self.flying[1 - host].push_back(frame);
+                if self.connected[1 - host] {
+                    self.flying[1 - host].push_back(frame);
+                }
             }
             Effect::Adopt { snapshot, diverged } => self.adopt(host, snapshot, diverged),
             Effect::Taken(version) => {
@@ -470,7 +491,7 @@ impl Network {
     }
 
     /// Writes what the leader has, if that was not written yet.
-    fn hold(&mut self, host: usize) {
+    pub(crate) fn hold(&mut self, host: usize) {
         let it = &mut self.hosts[host];
         if !std::mem::take(&mut it.unheld) {
             return;
@@ -555,7 +576,7 @@ impl Network {
     }
 
     /// What holds at any moment.
-    pub(super) fn check(&self) {
+    pub(crate) fn check(&self) {
         for host in [0, 1] {
             let (it, other) = (&self.hosts[host], &self.hosts[1 - host]);
             if it.session.is_synchronised().is_ok() && it.session.peer_leads() && !it.leads {
@@ -571,7 +592,7 @@ impl Network {
                 );
                 self.check_flows(it, other, marked);
             }
-            let nothing_flies = self.flying[host].is_empty();
+            let nothing_flies = self.connected == [true; 2] && self.flying[host].is_empty();
             if it.leads && it.session.is_followed().is_ok() && nothing_flies {
                 assert!(!other.leads);
                 assert_eq!(shared(&other.tables), shared(&it.tables));

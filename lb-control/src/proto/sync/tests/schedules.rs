@@ -10,7 +10,7 @@ const SEEDS: Range<u64> = 0..2_000;
 
 fn trouble(network: &mut Network) {
     let host = network.random.below(2);
-    match network.random.below(20) {
+    match network.random.below(21) {
         0 => network.cut(),
         1 | 2 => network.connect(),
         3 => {
@@ -33,6 +33,7 @@ fn trouble(network: &mut Network) {
         16 => network.record(host, false),
         17 => network.forget(host),
         18 => network.read_flows(host),
+        19 => network.hang_up(host),
         _ => network.tell(host),
     }
     network.check();

@@ -1,10 +1,7 @@
 mod announce;
 mod machine;
-mod network;
+pub(crate) mod network;
 mod packet;
-#[path = "../../../../../tests/src/random.rs"]
-#[allow(dead_code, unreachable_pub, reason = "shared with the crate of tests")]
-mod random;
 mod schedules;
 mod seal;
 mod timing;
@@ -18,11 +15,11 @@ fn vrid(number: u8) -> Vrid {
     Vrid::new(number).expect("a VRID")
 }
 
-fn priority(number: u8) -> Priority {
+pub(crate) fn priority(number: u8) -> Priority {
     Priority::new(number).expect("a priority")
 }
 
-fn centiseconds(number: u16) -> Interval {
+pub(crate) fn centiseconds(number: u16) -> Interval {
     Interval::from_centiseconds(number).expect("an interval")
 }
 
@@ -31,7 +28,7 @@ const fn ms(number: u64) -> Duration {
 }
 
 /// The address of the host of this number.
-const fn host(number: u8) -> IpAddr {
+pub(crate) const fn host(number: u8) -> IpAddr {
     IpAddr::V4(Ipv4Addr::new(192, 0, 2, number))
 }
 
@@ -40,7 +37,7 @@ fn virtual_addresses() -> Addresses {
 }
 
 /// Host 5 of priority 100, which advertises every 100 ms and preempts without delay.
-fn params() -> Params {
+pub(crate) fn params() -> Params {
     Params {
         vrid: vrid(51),
         priority: priority(100),

@@ -1,47 +1,38 @@
 //! Routers on a link, on one virtual clock. Advertisements are lost, delayed, doubled and cut off;
 //! routers freeze, crash and have clocks of their own.
 
-use super::random::Random;
+use crate::proto::simulation::{Clock, Quality, Random, Wire};
 use crate::proto::vrrp::packet::{GROUP_V4, HOPS};
 use crate::proto::vrrp::{ChecksumForm, Claim, Effect, Ends, Machine, Params, State};
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::ops::Range;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-pub(super) struct Network {
+pub(crate) struct Network {
     /// Since the beginning.
-    pub(super) now: Duration,
-    pub(super) nodes: Vec<Node>,
+    pub(crate) now: Duration,
+    pub(crate) nodes: Vec<Node>,
     /// When somebody began or ceased to lead.
     pub(super) changes: Vec<Change>,
-    pub(super) quality: Quality,
+    /// What else the routers said, but for what they sent: who, and what.
+    pub(crate) log: Vec<(usize, Effect)>,
+    pub(crate) quality: Quality,
     pub(super) random: Random,
     /// From whom to whom nothing passes.
     cut: Vec<(usize, usize)>,
-    flying: BinaryHeap<Reverse<Flying>>,
-    sent: u64,
-}
-
-/// What the link does to an advertisement.
-#[derive(Clone, Debug)]
-pub(super) struct Quality {
-    pub(super) lost_percent: usize,
-    pub(super) doubled_percent: usize,
-    pub(super) delay: Range<Duration>,
+    wire: Wire<Flying>,
 }
 
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Change {
     pub(super) at: Duration,
-    pub(super) leads: bool,
+    pub(crate) leads: bool,
 }
 
-pub(super) struct Node {
-    pub(super) machine: Machine,
-    pub(super) leads: bool,
+pub(crate) struct Node {
+    pub(crate) machine: Machine,
+    pub(crate) leads: bool,
     pub(super) yielded: Option<Duration>,
     pub(super) announced: Option<Duration>,
     pub(super) second_actives: usize,
@@ -51,35 +42,9 @@ pub(super) struct Node {
     wake: Option<Duration>,
 }
 
-/// A clock that began at another time and runs a little faster or slower.
-#[derive(Clone, Copy)]
-struct Clock {
-    began: Instant,
-    nanoseconds_per_ms: u64,
-}
-
-impl Clock {
-    fn read(self, now: Duration) -> Instant {
-        let elapsed = now.as_nanos() as u64 * self.nanoseconds_per_ms / 1_000_000;
-        self.began + Duration::from_nanos(elapsed)
-    }
-
-    /// When it will show this moment.
-    fn shows(self, moment: Instant) -> Duration {
-        let elapsed = moment.saturating_duration_since(self.began).as_nanos() as u64;
-        let mut now = Duration::from_nanos(elapsed * 1_000_000 / self.nanoseconds_per_ms);
-        while self.read(now) < moment {
-            now += Duration::from_nanos(1);
-        }
-        now
-    }
-}
-
-/// An advertisement on its way. The earliest arrives first, of those the first sent.
-#[derive(PartialEq, Eq, PartialOrd, Ord)]
+/// An advertisement on its way.
+#[derive(Clone)]
 struct Flying {
-    at: Duration,
-    number: u64,
     from: usize,
     to: usize,
     payload: Rc<[u8]>,
@@ -89,40 +54,38 @@ impl Network {
     /// Routers that are not started. Their clocks run true to `clock_ppm`.
     pub(super) fn new(params: Vec<Params>, clock_ppm: usize, seed: u64) -> Self {
         let mut random = Random::seeded(seed);
-        let began = Instant::now();
-        let mut node = |params| Node {
+        let clock = |params| (params, Clock::some::<1>(clock_ppm, &mut random)[0]);
+        let nodes = params.into_iter().map(clock).collect();
+        Self::with_clocks(nodes, random)
+    }
+
+    /// Routers that are not started, with these clocks.
+    pub(crate) fn with_clocks(nodes: Vec<(Params, Clock)>, random: Random) -> Self {
+        let node = |(params, clock)| Node {
             machine: Machine::new(params),
             leads: false,
             yielded: None,
             announced: None,
             second_actives: 0,
-            clock: Clock {
-                began: began + Duration::from_millis(random.below(1_000_000) as u64),
-                nanoseconds_per_ms: (1_000_000 - clock_ppm + random.below(2 * clock_ppm + 1))
-                    as u64,
-            },
+            clock,
             frozen: false,
             inbox: Vec::new(),
             wake: None,
         };
         Self {
             now: Duration::ZERO,
-            nodes: params.into_iter().map(&mut node).collect(),
+            nodes: nodes.into_iter().map(node).collect(),
             changes: Vec::new(),
-            quality: Quality {
-                lost_percent: 0,
-                doubled_percent: 0,
-                delay: Duration::ZERO..Duration::from_millis(1),
-            },
+            log: Vec::new(),
+            quality: Quality::good(Duration::from_millis(1)),
             random,
             cut: Vec::new(),
-            flying: BinaryHeap::new(),
-            sent: 0,
+            wire: Wire::new(),
         }
     }
 
     /// Does something to a router, in its own time, and what it wants done thereupon.
-    pub(super) fn with(&mut self, node: usize, event: impl FnOnce(&mut Machine, Instant)) {
+    pub(crate) fn with(&mut self, node: usize, event: impl FnOnce(&mut Machine, Instant)) {
         let it = &mut self.nodes[node];
         let local = it.clock.read(self.now);
         event(&mut it.machine, local);
@@ -147,16 +110,16 @@ impl Network {
     }
 
     /// Nothing passes from one to the other any more.
-    pub(super) fn cut(&mut self, from: usize, to: usize) {
+    pub(crate) fn cut(&mut self, from: usize, to: usize) {
         self.cut.push((from, to));
     }
 
-    pub(super) fn mend(&mut self) {
+    pub(crate) fn mend(&mut self) {
         self.cut.clear();
     }
 
     /// The router's process is gone, and so is what it knew. Nobody is told.
-    pub(super) fn crash(&mut self, node: usize) {
+    pub(crate) fn crash(&mut self, node: usize) {
         let it = &mut self.nodes[node];
         it.machine = Machine::new(it.machine.params().clone());
         it.inbox.clear();
@@ -184,41 +147,42 @@ impl Network {
     }
 
     pub(super) fn run_until(&mut self, end: Duration) {
-        loop {
-            let arrival = self.flying.peek().map(|Reverse(next)| next.at);
-            let awake = |node: &&Node| !node.frozen;
-            let timer = self
-                .nodes
-                .iter()
-                .filter(awake)
-                .filter_map(|it| it.wake)
-                .min();
-            let Some(next) = arrival.into_iter().chain(timer).min() else {
-                break;
-            };
-            if next > end {
-                break;
-            }
-            self.now = self.now.max(next);
-            // Arrivals first, as Machine::on_timeout asks for.
-            if arrival == Some(next) {
-                if let Some(Reverse(it)) = self.flying.pop() {
-                    self.deliver(it.from, it.to, it.payload);
-                }
-                continue;
-            }
-            for node in 0..self.nodes.len() {
-                let it = &self.nodes[node];
-                if !it.frozen && it.wake.is_some_and(|wake| wake <= self.now) {
-                    self.with(node, Machine::on_timeout);
-                }
-            }
+        while self.next_event().is_some_and(|next| next <= end) {
+            self.step();
         }
         self.now = end;
     }
 
+    /// When something happens next.
+    pub(crate) fn next_event(&self) -> Option<Duration> {
+        let awake = self.nodes.iter().filter(|node| !node.frozen);
+        let timers = awake.filter_map(|it| it.wake);
+        timers.chain(self.wire.arrival()).min()
+    }
+
+    /// Has it happen.
+    pub(crate) fn step(&mut self) {
+        let Some(next) = self.next_event() else {
+            return;
+        };
+        self.now = self.now.max(next);
+        // Arrivals first, as Machine::on_timeout asks for.
+        if self.wire.arrival() == Some(next) {
+            if let Some(it) = self.wire.take() {
+                self.deliver(it.from, it.to, it.payload);
+            }
+            return;
+        }
+        for node in 0..self.nodes.len() {
+            let it = &self.nodes[node];
+            if !it.frozen && it.wake.is_some_and(|wake| wake <= self.now) {
+                self.with(node, Machine::on_timeout);
+            }
+        }
+    }
+
     /// Those that lead.
-    pub(super) fn leading(&self) -> Vec<usize> {
+    pub(crate) fn leading(&self) -> Vec<usize> {
         let nodes = self.nodes.iter().enumerate();
         nodes
             .filter(|(_, it)| it.leads)
@@ -227,7 +191,7 @@ impl Network {
     }
 
     /// How many led, and from when to when, after `begin`.
-    pub(super) fn spans(&self, begin: Duration) -> Vec<(usize, Range<Duration>)> {
+    pub(crate) fn spans(&self, begin: Duration) -> Vec<(usize, Range<Duration>)> {
         let mut spans = Vec::new();
         let (mut from, mut leading) = (begin, 0_usize);
         for change in &self.changes {
@@ -294,6 +258,9 @@ impl Network {
             Effect::Withheld { .. } => assert!(it.machine.hold().is_some()),
             Effect::Disagrees { .. } => {}
         }
+        if !matches!(effect, Effect::SendAdvert { .. } | Effect::Announce) {
+            self.log.push((node, effect.clone()));
+        }
     }
 
     fn changed(&mut self, leads: bool) {
@@ -309,26 +276,10 @@ impl Network {
             if to == from || self.cut.contains(&(from, to)) {
                 continue;
             }
-            if self.random.below(100) >= self.quality.lost_percent {
-                self.fly(from, to, &payload);
-            }
-            if self.random.below(100) < self.quality.doubled_percent {
-                self.fly(from, to, &payload);
-            }
+            let payload = Rc::clone(&payload);
+            let flying = Flying { from, to, payload };
+            self.wire
+                .send(self.now, &flying, &self.quality, &mut self.random);
         }
-    }
-
-    fn fly(&mut self, from: usize, to: usize, payload: &Rc<[u8]>) {
-        let Range { start, end } = self.quality.delay;
-        let spread =
-            Duration::from_micros(self.random.below((end - start).as_micros() as usize) as u64);
-        self.sent += 1;
-        self.flying.push(Reverse(Flying {
-            at: self.now + start + spread,
-            number: self.sent,
-            from,
-            to,
-            payload: Rc::clone(payload),
-        }));
     }
 }

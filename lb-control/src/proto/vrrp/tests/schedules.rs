@@ -1,9 +1,9 @@
 //! Two and three routers through thousands of schedules of faults: what must hold once the link
 //! is whole again.
 
-use super::network::{Network, Quality};
-use super::random::Random;
+use super::network::Network;
 use super::{centiseconds, host, ms, params, priority};
+use crate::proto::simulation::{Quality, Random};
 use crate::proto::vrrp::{Machine, Params, Preempt, Priority, Repeats, YieldReason};
 use std::time::Duration;
 
