@@ -1,6 +1,7 @@
 //! One virtual router of this host: what it was told, and what it said last.
 
 use crate::config::VirtualRouter;
+use crate::proto::sync::Situation;
 use crate::proto::vrrp::{Disagreement, Family, LeadReason};
 use crate::shell::vrrp::{Event, Report, Router, Wanted};
 use std::net::IpAddr;
@@ -45,7 +46,7 @@ pub(super) struct Duty {
     pub(super) report: Report,
     second: Option<(IpAddr, Instant)>,
     forged: Option<(IpAddr, Instant)>,
-    pub(super) withheld: Option<String>,
+    withheld: Option<String>,
     pub(super) faults: Vec<String>,
 }
 
@@ -85,6 +86,16 @@ impl Duty {
             router.follow(wanted.clone());
         }
         self.told = Some(wanted);
+    }
+
+    /// How things are with who leads, if heartbeats of the other host arrive or do not.
+    pub(super) fn situation(&self, peer_lives: bool) -> Situation {
+        Situation {
+            leads: self.role == Role::Leader,
+            only_lacks_leave: self.withheld.is_some(),
+            hears_leader: self.report.leader.is_some(),
+            peer_lives,
+        }
     }
 
     fn becomes(&mut self, role: Role, reason: String) {

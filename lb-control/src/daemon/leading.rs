@@ -260,13 +260,10 @@ impl<D: Dataplane> Daemon<D> {
         leading.becomes_less_fit(lowerings);
         leading.ready |= ready;
         let gives_up = leading.peer.as_ref().is_some_and(Peer::gives_up);
-        let pairing = self.pairing.as_ref();
-        let synchronised = |duty: &Duty| match pairing {
-            // Where nobody leads, one that lags behind is better than none.
-            Some(pairing) if duty.withheld.is_none() && duty.role != Role::Leader => {
-                pairing.may_lead(leading.peer_lives())
-            }
-            Some(_) | None => Ok(()),
+        let (now, pairing) = (Instant::now(), self.pairing.as_ref());
+        let synchronised = |duty: &Duty| {
+            let situation = duty.situation(leading.peer_lives());
+            pairing.map_or(Ok(()), |it| it.may_lead(now, situation))
         };
         let behind = self.switching.stands_behind;
         let cut_off = leading.is_cut_off();
@@ -283,10 +280,11 @@ impl<D: Dataplane> Daemon<D> {
             } else if let Some(cut_off) = &cut_off {
                 Err(cut_off.clone())
             } else if leading.ready {
-                synchronised(duty)
+                Ok(())
             } else {
                 Err("its backends are not checked yet".to_owned())
             },
+            may_begin: synchronised(duty),
             may_resume: !gives_up
                 && cut_off.is_none()
                 && leading.peer.as_ref().is_none_or(Peer::may_resume),
@@ -348,6 +346,9 @@ impl<D: Dataplane> Daemon<D> {
         if self.role() != before {
             if self.leads() {
                 self.led_since_ms = super::sweeping::now_ms().ok();
+                if let Some(pairing) = &mut self.pairing {
+                    pairing.leave.led();
+                }
             }
             self.on_role();
             // From now on the tables are this host's own, or no longer. They are at hand before the
@@ -367,7 +368,8 @@ impl<D: Dataplane> Daemon<D> {
     pub(super) fn readiness(&self) -> (bool, u8) {
         let told = self.leading.as_ref().and_then(|it| it.main.told.as_ref());
         told.map_or((false, 0), |told| {
-            (told.eligible.is_ok(), told.priority.get())
+            let ready = told.eligible.is_ok() && told.may_begin.is_ok();
+            (ready, told.priority.get())
         })
     }
 

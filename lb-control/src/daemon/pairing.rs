@@ -9,7 +9,10 @@ use super::{Daemon, chain, sweeping};
 use crate::api::types;
 use crate::config::{BackendRef, Change, Config, Name, Overlay, Refusal, Service};
 use crate::dataplane::{Dataplane, Tables};
-use crate::proto::sync::{Effect, Message, Proposal, Session, Snapshot, Status, Version};
+use crate::proto::sync::leave::SEARCH;
+use crate::proto::sync::{
+    Effect, Leave, Message, Proposal, Session, Situation, Snapshot, Status, Version,
+};
 use crate::shell::channel::{Channel, Event};
 use bytes::Bytes;
 use lb_ebpf::abi::{Flow, FlowKey};
@@ -19,13 +22,6 @@ use tokio::sync::oneshot;
 
 /// How long the other host may take to take over a change.
 const PATIENCE: Duration = Duration::from_secs(3);
-
-/// For how long a standby that was synchronised counts as such after the channel broke: until then
-/// it is known whether the other host lives.
-const GRACE: Duration = Duration::from_secs(1);
-
-/// For how long a host that was started looks for the other one before it believes to be alone.
-const SEARCH: Duration = Duration::from_secs(1);
 
 /// Flows that were seen so shortly before may be news to the other host.
 const JUST_NOW_MS: u32 = 2_000;
@@ -94,8 +90,7 @@ pub(super) struct Pairing {
     pub(super) connected: Option<Instant>,
     /// Why the channel is down.
     pub(super) reason: String,
-    /// When this host had all that the leader has.
-    synchronised: Option<Instant>,
+    pub(super) leave: Leave,
     /// What was changed here while the other host was away, and is dropped.
     pub(super) dropped: Vec<String>,
     /// What both had when they had the same last.
@@ -106,7 +101,6 @@ pub(super) struct Pairing {
     fault: Option<String>,
     /// Who was turned away last, or turned us away.
     refused: Option<(String, Instant)>,
-    started: Instant,
 }
 
 /// Where a change is to be made.
@@ -130,13 +124,12 @@ impl Pairing {
             stale: None,
             connected: None,
             reason: "it was not there yet".to_owned(),
-            synchronised: None,
+            leave: Leave::new(Instant::now()),
             dropped: Vec::new(),
             common: None,
             joined: false,
             fault: None,
             refused: None,
-            started: Instant::now(),
         }
     }
 
@@ -156,22 +149,12 @@ impl Pairing {
     }
 
     /// Whether this host may lead as far as the other one is concerned, or why not.
-    pub(super) fn may_lead(&self, peer_lives: bool) -> Result<(), String> {
-        let fresh = |since: Option<Instant>| since.is_some_and(|at| at.elapsed() < GRACE);
-        if !self.is_paired() || fresh(self.synchronised) {
+    pub(super) fn may_lead(&self, now: Instant, situation: Situation) -> Result<(), String> {
+        if !self.is_paired() {
             return Ok(());
         }
-        match self.session.is_synchronised() {
-            Ok(()) => Ok(()),
-            Err(_) if !peer_lives && self.started.elapsed() > SEARCH => Ok(()),
-            Err(reason) => Err(format!("it is not synchronised: {reason}")),
-        }
-    }
-
-    /// For tests, in which no time passes.
-    #[cfg(test)]
-    pub(super) const fn forget_synchronised(&mut self) {
-        self.synchronised = None;
+        let synchronised = self.session.is_synchronised();
+        self.leave.to_lead(now, synchronised, situation)
     }
 
     /// What one of the two has not of the other, if there is anything.
@@ -217,7 +200,7 @@ impl Pairing {
                  on one of them"
                     .to_owned(),
             );
-        } else if self.connected.is_none() && self.started.elapsed() > SEARCH {
+        } else if self.connected.is_none() && self.leave.has_searched(Instant::now()) {
             alarms.push(format!("the pair's channel is down: {}", self.reason));
         } else if let Some(reason) = self.lacks()
             && self.connected.is_some_and(|at| at.elapsed() > SEARCH)
@@ -438,7 +421,7 @@ impl<D: Dataplane> Daemon<D> {
         }
         let snapshot = Snapshot::of(&self.running, self.version.clone());
         if let Some(pairing) = &mut self.pairing {
-            pairing.started = Instant::now();
+            pairing.leave = Leave::new(Instant::now());
             pairing.session = Session::new(self.host_id.clone(), snapshot);
         }
         self.publish();
@@ -467,12 +450,13 @@ impl<D: Dataplane> Daemon<D> {
 
     /// The channel is gone.
     fn on_disconnected(&mut self, reason: String) {
+        let leads = self.leads();
         let Some(pairing) = self.pairing.as_mut().filter(|it| it.connected.is_some()) else {
             return;
         };
         tracing::warn!(reason, "the pair's channel is down");
-        if pairing.session.is_synchronised().is_ok() {
-            pairing.synchronised = Some(Instant::now());
+        if !leads && pairing.session.is_synchronised().is_ok() {
+            pairing.leave.broke_synchronised(Instant::now());
         }
         pairing.connected = None;
         pairing.reason.clone_from(&reason);

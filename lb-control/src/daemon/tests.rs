@@ -1,5 +1,6 @@
 //! The daemon over tables in memory: what is kept, refused, mended and taken over.
 
+mod ownership;
 mod pair;
 
 use super::*;

@@ -77,6 +77,9 @@ pub struct Wanted {
     pub priority: Priority,
     /// Whether it may lead, or why it may not.
     pub eligible: Result<(), String>,
+    /// Whether it may begin to, or why it may not. Once it leads this does not matter: by the time it
+    /// is told, it may have begun.
+    pub may_begin: Result<(), String>,
     /// Whether it may all the same if an earlier one on this host led.
     pub may_resume: bool,
 }

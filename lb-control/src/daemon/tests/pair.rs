@@ -4,6 +4,7 @@ mod distrust;
 
 use super::*;
 use crate::config::Name;
+use crate::proto::sync::Leave;
 use crate::proto::vrrp::LeadReason;
 use crate::shell::channel::Event;
 use bytes::Bytes;
@@ -365,12 +366,8 @@ async fn a_standby_that_has_not_everything_may_not_lead() {
     let mut pair = Pair::new(&[1, 2]);
     assert_eq!(pair.other.daemon.readiness(), (true, 100));
     pair.cut();
-    pair.other
-        .daemon
-        .pairing
-        .as_mut()
-        .unwrap()
-        .forget_synchronised();
+    // It was synchronised long ago.
+    pair.other.daemon.pairing.as_mut().unwrap().leave = Leave::new(Instant::now());
     pair.other.daemon.tell_router();
     assert!(!pair.other.daemon.readiness().0);
     // But where nobody leads, it does.

@@ -174,8 +174,13 @@ impl Driver {
 
     /// Whether the router may lead, or why it may not.
     fn eligible(&self) -> Result<(), String> {
-        let wanted = self.wanted.as_ref().filter(|_| !self.resumes);
-        wanted.map_or(Ok(()), |wanted| wanted.eligible.clone())?;
+        if let Some(wanted) = self.wanted.as_ref().filter(|_| !self.resumes) {
+            wanted.eligible.clone()?;
+            let leads = |machine: &Machine| machine.state() == State::Active;
+            if !self.machine.as_ref().is_some_and(leads) {
+                wanted.may_begin.clone()?;
+            }
+        }
         if self.teller.has_lease() {
             Ok(())
         } else {
@@ -233,7 +238,8 @@ impl Driver {
     }
 
     fn follow(&mut self, now: Instant, wanted: Wanted) {
-        self.resumes &= wanted.eligible.is_err() && wanted.may_resume;
+        let may_lead = wanted.eligible.is_ok() && wanted.may_begin.is_ok();
+        self.resumes &= !may_lead && wanted.may_resume;
         let old = self.wanted.replace(wanted);
         self.begin();
         self.connect();

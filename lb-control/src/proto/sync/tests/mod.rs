@@ -1,5 +1,6 @@
 mod delta;
 mod flows;
+mod leave;
 mod message;
 pub(crate) mod network;
 mod schedules;
