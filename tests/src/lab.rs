@@ -11,9 +11,9 @@
 //! # }
 //! ```
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs;
-use std::io::Write as _;
+use std::io::{self, Write as _};
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
@@ -89,6 +89,7 @@ impl Builder {
         let lab = Lab {
             config: LbdConfig::of(&layout),
             lbd_options: Vec::new(),
+            lbd_environment: Vec::new(),
             webs: (0..self.webs).map(|_| None).collect(),
             lbds: [None, None],
             programs: self.programs,
@@ -127,6 +128,8 @@ pub struct Lab {
     pub config: LbdConfig,
     /// What lbd is told beside its configuration when it is started.
     pub lbd_options: Vec<&'static str>,
+    /// What it finds in its environment then, beside what is in ours.
+    pub lbd_environment: Vec<(&'static str, OsString)>,
     layout: Layout,
     programs: Programs,
     webs: Vec<Option<Process>>,
@@ -162,6 +165,7 @@ impl Lab {
         Ok(Self {
             config: LbdConfig::of(&layout),
             lbd_options: Vec::new(),
+            lbd_environment: Vec::new(),
             webs: (0..layout.webs()).map(|_| None).collect(),
             lbds: [None, None],
             programs,
@@ -367,6 +371,7 @@ impl Lab {
         let mut command = namespace.command(&self.programs.lbd)?;
         command.arg("--config").arg(self.layout.config_of(balancer));
         command.args(&self.lbd_options);
+        command.envs(self.lbd_environment.iter().cloned());
         let log = self.layout.log(balancer.lbd());
         let mut process = Process::start(command, &log)?;
         let answers = wait::wait_for(PATIENCE, "lbd to answer", || {
@@ -581,6 +586,40 @@ impl Lab {
         })
     }
 
+    /// Puts the state of a balancer on a disk of its own, which is small, before its lbd is started.
+    pub fn limit_disk(&self, balancer: Balancer) -> Result<()> {
+        mount(
+            Some("small"),
+            &self.layout.state_dir_of(balancer),
+            Some("tmpfs"),
+            MsFlags::empty(),
+            Some("size=256k,mode=755"),
+        )
+        .context("failed to mount a small disk")
+    }
+
+    /// Fills that disk to the last byte.
+    pub fn fill_disk(&self, balancer: Balancer) -> Result<()> {
+        let mut ballast = fs::File::create(self.ballast(balancer))?;
+        for _ in 0..1_000 {
+            match ballast.write_all(&[0; 4_096]) {
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::StorageFull => return Ok(()),
+                Err(error) => return Err(error).context("failed to fill the disk"),
+            }
+        }
+        bail!("the disk of {} is not limited", balancer.host())
+    }
+
+    /// Gives it room again.
+    pub fn clear_disk(&self, balancer: Balancer) -> Result<()> {
+        Ok(fs::remove_file(self.ballast(balancer))?)
+    }
+
+    fn ballast(&self, balancer: Balancer) -> PathBuf {
+        self.layout.state_dir_of(balancer).join("ballast")
+    }
+
     /// Waits until each of two balancers knows all that the other one does.
     pub fn wait_until_synchronised(&self, limit: Duration) -> Result<()> {
         self.layout.balancers().iter().try_for_each(|&balancer| {
@@ -670,10 +709,13 @@ fn remove(layout: &Layout) -> Result<()> {
     let mut result = process::kill_all(&namespaces);
     // Closing the pins detaches the programs.
     for &balancer in layout.balancers() {
-        if let Err(error) = umount2(&layout.bpffs_of(balancer), MntFlags::MNT_DETACH)
-            && !matches!(error, nix::errno::Errno::EINVAL | nix::errno::Errno::ENOENT)
-        {
-            result = result.and(Err(error).context("failed to unmount the BPF file system"));
+        for mounted in [layout.bpffs_of(balancer), layout.state_dir_of(balancer)] {
+            if let Err(error) = umount2(&mounted, MntFlags::MNT_DETACH)
+                && !matches!(error, nix::errno::Errno::EINVAL | nix::errno::Errno::ENOENT)
+            {
+                let what = format!("failed to unmount {}", mounted.display());
+                result = result.and(Err(error).context(what));
+            }
         }
     }
     for namespace in &namespaces {

@@ -43,9 +43,11 @@ pub struct Backend {
     pub weight: u32,
 }
 
-/// What `[ha]` says, in a lab with two balancers. The first has priority 200, the second 100.
+/// What `[ha]` says, in a lab with two balancers.
 #[derive(Debug, Clone)]
 pub struct Ha {
+    /// Of the first, and of the second.
+    pub priorities: [u8; 2],
     /// From one advertisement to the next.
     pub interval: String,
     /// Whether the first takes over from the second, after so long.
@@ -56,8 +58,8 @@ pub struct Ha {
     pub addresses: Vec<String>,
     /// Further lines.
     pub more: String,
-    /// The services of a further group, `post`. Of that, the second has priority 200, and the first
-    /// 100.
+    /// The services of a further group, `post`. Of that, each has the priority that the other has in
+    /// the main one.
     pub group: Vec<String>,
 }
 
@@ -96,6 +98,7 @@ impl Ha {
 
     fn to_toml(&self, balancer: Balancer) -> String {
         let Self {
+            priorities: [first, second],
             interval,
             preempt,
             unicast,
@@ -104,8 +107,8 @@ impl Ha {
             group,
         } = self;
         let [priority, other] = match balancer {
-            Balancer::First => [200, 100],
-            Balancer::Second => [100, 200],
+            Balancer::First => [first, second],
+            Balancer::Second => [second, first],
         };
         let back = format!("{LB_BACK}/32 dev eth1");
         let addresses: Vec<&String> = std::iter::once(&back).chain(addresses).collect();
@@ -146,6 +149,7 @@ impl LbdConfig {
             rise: 2,
             fall: 3,
             ha: Ha {
+                priorities: [200, 100],
                 interval: "100ms".to_owned(),
                 preempt: true,
                 unicast: false,

@@ -22,6 +22,7 @@ const LAB_PROGRAMS: &[(&str, &[&str])] = &[
     ("haproxy", &["haproxy"]),
     ("keepalived", &["keepalived"]),
     ("curl", &["curl"]),
+    ("faketime", &["faketime"]),
     ("cc", &["gcc", "libc6-dev"]),
 ];
 

@@ -3,6 +3,8 @@
 pub mod health;
 pub mod heartbeat;
 mod keyed;
+#[cfg(test)]
+mod mutation;
 pub mod next_hop;
 pub mod pairing;
 #[cfg(test)]

@@ -1,9 +1,7 @@
 //! What is measured: two hosts that stand in for each other, with what they run.
 
-use std::fs;
 use std::net::Ipv4Addr;
-use std::os::unix::process::CommandExt as _;
-use std::process::{Child, Stdio};
+use std::process::Child;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
@@ -15,7 +13,7 @@ use kit::wait;
 use nix::sys::signal::Signal;
 
 use crate::WEBS;
-use crate::support::installed;
+use crate::support::{haproxy, installed};
 
 /// How long it may take until all is as it was.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -358,8 +356,8 @@ impl<'lab> Pair<'lab> {
         }
     }
 
-    /// A plain configuration, with as many threads as processors. It listens where it may have no
-    /// address yet, and checks as often as Headgate does.
+    /// A plain configuration. It listens where it may have no address yet, and checks as often as
+    /// Headgate does.
     fn start_haproxy(&mut self, balancer: Balancer) -> Result<()> {
         if self.peer() == Peer::Headgate {
             return Ok(());
@@ -378,33 +376,14 @@ impl<'lab> Pair<'lab> {
                 "listen {name}\n    bind {VIP}:{port}\n    balance roundrobin\n{check}{servers}"
             )
         };
-        let config = format!(
-            "global\n    maxconn 4000\n\
-             defaults\n    mode tcp\n    timeout connect 5s\n    timeout client 60s\n    timeout server 60s\n\
-             {}{}",
+        let proxies = [
             section("www", 80, WEB_PORT, "    option httpchk GET /healthz\n"),
             section("echo", ECHO_PORT, ECHO_PORT, ""),
-        );
-        let name = format!("haproxy-{}", balancer.host());
-        let path = self.lab.layout().run_dir().join(format!("{name}.cfg"));
-        fs::write(&path, config).with_context(|| format!("failed to write {}", path.display()))?;
+        ];
         let host = self.lab.balancer(balancer);
         host.sysctl(&[("ipv4/ip_nonlocal_bind", "1")])?;
-        let output = fs::File::options()
-            .create(true)
-            .append(true)
-            .open(self.lab.layout().log(&name))?;
-        let child = host
-            .command(installed("haproxy")?)?
-            // Without -D it stays in the foreground; -q leaves out the greeting.
-            .args(["-q", "-f"])
-            .arg(&path)
-            .stdin(Stdio::null())
-            .stdout(output.try_clone()?)
-            .stderr(output)
-            .process_group(0)
-            .spawn()
-            .context("failed to start haproxy")?;
+        let name = format!("haproxy-{}", balancer.host());
+        let child = haproxy::start(self.lab, balancer, &name, &proxies.concat())?;
         *self.haproxy(balancer) = Some(child);
         Ok(())
     }

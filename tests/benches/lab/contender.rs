@@ -1,22 +1,22 @@
 //! What is measured: each can be put on the load balancer's host, and taken away again.
 
-use std::fs;
-use std::io::Write as _;
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
-use std::os::unix::process::CommandExt as _;
-use std::process::{Child, Stdio};
+use std::process::Child;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 use kit::lab::Lab;
-use kit::layout::{LB_FRONT, VIP, WEB_PORT, web_address, web_ip, web_name};
+use kit::layout::{Balancer, LB_FRONT, VIP, WEB_PORT, web_address, web_ip, web_name};
 use kit::wait;
 
 use crate::WEBS;
-use crate::support::installed;
+use crate::support::{haproxy, installed};
 
 /// Where clients connect to.
 const SERVICE: (Ipv4Addr, u16) = (VIP, 80);
+
+/// What its files are called.
+const HAPROXY: &str = "haproxy";
 
 /// A way from the client to the web servers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -74,7 +74,9 @@ impl Contender {
             Self::Direct => Ok(Running::Direct),
             Self::Headgate => lab.start_lbd().map(|()| Running::Headgate),
             Self::Haproxy => start_haproxy(lab).map(Running::Haproxy),
-            Self::Nftables => nft(lab, &ruleset()).map(|()| Running::Nftables),
+            Self::Nftables => lab
+                .nft(Balancer::First, &ruleset())
+                .map(|()| Running::Nftables),
         }
     }
 }
@@ -110,13 +112,13 @@ impl Running {
                 child.wait()?;
                 Ok(())
             }
-            Self::Nftables => nft(lab, "flush ruleset\n"),
+            Self::Nftables => lab.nft(Balancer::First, "flush ruleset\n"),
         }
     }
 }
 
-/// A plain, good configuration: as many threads as processors, which is the default, and checks as
-/// often as Headgate's. It splices no data: the answers are much smaller than where that pays.
+/// A plain, good configuration, which checks as often as Headgate's. It splices no data: the answers
+/// are much smaller than where that pays.
 fn start_haproxy(lab: &Lab) -> Result<Child> {
     let servers: String = (1..=WEBS)
         .map(|n| {
@@ -128,28 +130,11 @@ fn start_haproxy(lab: &Lab) -> Result<Child> {
         })
         .collect();
     let (vip, port) = SERVICE;
-    let config = format!(
-        "global\n    maxconn 4000\n\
-         defaults\n    mode tcp\n    timeout connect 5s\n    timeout client 60s\n    timeout server 60s\n\
-         frontend www\n    bind {vip}:{port}\n    default_backend webs\n\
+    let proxies = format!(
+        "frontend www\n    bind {vip}:{port}\n    default_backend webs\n\
          backend webs\n    balance roundrobin\n    option httpchk GET /healthz\n{servers}"
     );
-    let path = lab.layout().run_dir().join("haproxy.cfg");
-    fs::write(&path, config).with_context(|| format!("failed to write {}", path.display()))?;
-    let log = lab.layout().log("haproxy");
-    let output = fs::File::create(&log)?;
-    let mut child = lab
-        .lb()
-        .command(installed("haproxy")?)?
-        // Without -D it stays in the foreground; -q leaves out the greeting.
-        .args(["-q", "-f"])
-        .arg(&path)
-        .stdin(Stdio::null())
-        .stdout(output.try_clone()?)
-        .stderr(output)
-        .process_group(0)
-        .spawn()
-        .context("failed to start haproxy")?;
+    let mut child = haproxy::start(lab, Balancer::First, HAPROXY, &proxies)?;
     let lb = lab.lb();
     let listens = wait::wait_for(Duration::from_secs(5), "haproxy to listen", || {
         if child.try_wait()?.is_some() {
@@ -161,7 +146,7 @@ fn start_haproxy(lab: &Lab) -> Result<Child> {
     ensure!(
         listens,
         "haproxy ended: {}",
-        fs::read_to_string(&log).unwrap_or_default().trim()
+        lab.log(HAPROXY).unwrap_or_default().trim()
     );
     Ok(child)
 }
@@ -182,24 +167,4 @@ fn ruleset() -> String {
          }}\n",
         servers.join(", ")
     )
-}
-
-fn nft(lab: &Lab, input: &str) -> Result<()> {
-    let mut child = lab
-        .lb()
-        .command(installed("nft")?)?
-        .args(["-f", "-"])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .context("failed to start nft")?;
-    if let Some(mut stdin) = child.stdin.take() {
-        // If it has stopped reading, its own error below says why.
-        let _ = stdin.write_all(input.as_bytes());
-    }
-    let output = child.wait_with_output()?;
-    let said = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "nft refused: {}", said.trim());
-    Ok(())
 }

@@ -3,6 +3,8 @@
 // Each benchmark compiles this for itself, and takes what it needs.
 #![allow(dead_code, reason = "no benchmark needs all of it")]
 
+pub(crate) mod haproxy;
+
 use std::io::{self, IsTerminal as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;

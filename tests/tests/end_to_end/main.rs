@@ -46,6 +46,8 @@ scenarios! {
         a_leader_without_a_link_gives_up
         a_standby_without_a_link_does_not_take_over
         what_is_tracked_lowers_the_priority
+        preemption_waits_as_long_as_it_is_told
+        of_two_equals_one_leads
         after_a_partition_there_is_one_leader
         with_a_witness_one_leads_in_a_partition
         two_that_know_each_other_need_no_group
@@ -55,9 +57,11 @@ scenarios! {
     fence:
         a_killed_leader_is_fenced
         a_frozen_leader_is_fenced
+        what_still_comes_to_one_that_ended_is_forwarded
         heartbeats_notice_a_dead_host;
     forgery:
         forged_advertisements_move_nobody
+        a_third_router_on_the_link_is_told_of
         one_leads_though_no_heartbeats_arrive;
     pairing:
         a_token_pairs_two_balancers
@@ -67,8 +71,12 @@ scenarios! {
         nothing_is_changed_at_one_alone_while_both_live
         a_switchover_breaks_nothing
         a_split_is_healed_and_told_on_both
+        connections_on_dirty_slots_outlive_a_dead_leader
         a_restart_of_either_breaks_nothing
         a_leader_that_reaches_no_backend_makes_way;
+    adversity:
+        a_full_disk_stops_changes_and_nothing_else
+        a_clock_that_jumps_moves_nobody;
     observing:
         metrics_and_events_tell_what_happens
         metrics_tell_who_leads

@@ -8,6 +8,7 @@ use kit::layout::Balancer::{self, First, Second};
 use kit::layout::{CLIENT, web_name};
 use kit::wait::wait_for;
 use serde_json::Value;
+use std::time::{Duration, Instant};
 
 /// A lab with two balancers that multicast, and so cannot be paired.
 fn pair() -> Result<Lab> {
@@ -465,6 +466,58 @@ pub(super) fn wait_until_keepalived_says(lab: &Lab, what: &str) -> Result<()> {
         ensure!(log.contains(what), "{log}");
         Ok(())
     })
+}
+
+/// A leader that comes back leaves the other one alone for as long as it is told to.
+pub(crate) fn preemption_waits_as_long_as_it_is_told() -> Result<()> {
+    const DELAY: Duration = Duration::from_secs(5);
+    let mut lab = pair_with(|lab| {
+        lab.config.ha.more = "preempt_delay = \"5s\"\n".to_owned();
+        lab.share_secret()
+    })?;
+    lab.stop_lbd_on(First)?;
+    wait_for_leader(&lab, Second)?;
+    let arrivals = Arrivals::start(&lab)?;
+    let began = Instant::now();
+    lab.start_lbd_on(First)?;
+    wait_until_ready(&lab, First)?;
+    let ready = began.elapsed();
+    wait_for_leader(&lab, First)?;
+    let took = began.elapsed();
+    ensure!(
+        took >= DELAY,
+        "it was ready after {ready:?}, and led after {took:?}"
+    );
+    let status = ha(&lab, First)?;
+    let reason = status["reason"].to_string();
+    ensure!(
+        reason.contains("led with the lower priority 100"),
+        "{status}"
+    );
+    wait_for_role(&lab, Second, "standby")?;
+    let led = ha(&lab, Second)?["counters"]["led"].clone();
+    ensure!(led == 1, "the second one led {led} times");
+    tell("taken back after 5 s", arrivals)
+}
+
+/// Of two with the same priority, one leads: whoever did, and after a partition the one with the
+/// higher address.
+pub(crate) fn of_two_equals_one_leads() -> Result<()> {
+    let lab = pair_with(|lab| {
+        lab.config.ha.priorities = [150, 150];
+        lab.share_secret()
+    })?;
+    lab.cut(First)?;
+    wait_for_leader(&lab, Second)?;
+    wait_for_leader(&lab, First)?;
+    lab.heal(First)?;
+    wait_for_role(&lab, First, "standby")?;
+    wait_for_leader(&lab, Second)?;
+    let reason = ha(&lab, First)?["reason"].to_string();
+    let expected = "192.0.2.2 leads with the same priority and a higher address";
+    ensure!(reason.contains(expected), "{reason}");
+    ask(&lab, 30)?;
+    Ok(())
 }
 
 /// Where a third party is asked, only one of two that do not hear each other leads.

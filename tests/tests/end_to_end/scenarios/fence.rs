@@ -61,20 +61,50 @@ fn only_answers(lab: &Lab, balancer: Balancer) -> Result<()> {
     Ok(())
 }
 
-/// Sends everything for the service to one balancer: it lets nobody in, and who is in goes on.
-fn lets_nobody_in(lab: &Lab, balancer: Balancer, regulars: &Regulars) -> Result<()> {
+/// Has the client send everything for the service to one balancer, whoever answers.
+fn send_all_to(lab: &Lab, balancer: Balancer) -> Result<()> {
     let mac = mac(lab, balancer)?;
-    let client = lab.client();
-    client.ip_batch(&format!(
+    lab.client().ip_batch(&format!(
         "neighbour replace {VIP} lladdr {mac} dev eth0 nud permanent\n"
-    ))?;
-    let opened = client.run(|| {
+    ))
+}
+
+fn send_to_who_answers(lab: &Lab) -> Result<()> {
+    let forget = format!("neighbour delete {VIP} dev eth0\n");
+    lab.client().ip_batch(&forget)
+}
+
+/// Whether a new connection is let in.
+fn opens(lab: &Lab) -> Result<bool> {
+    lab.client().run(|| {
         let limit = Duration::from_millis(300);
         TcpStream::connect_timeout(&service(), limit).is_ok()
-    })?;
-    ensure!(!opened, "it took a new connection");
+    })
+}
+
+/// Sends everything for the service to one balancer: it lets nobody in, and who is in goes on.
+fn lets_nobody_in(lab: &Lab, balancer: Balancer, regulars: &Regulars) -> Result<()> {
+    send_all_to(lab, balancer)?;
+    ensure!(!opens(lab)?, "it took a new connection");
     regulars.wait_for_each()?;
-    client.ip_batch(&format!("neighbour delete {VIP} dev eth0\n"))
+    send_to_who_answers(lab)
+}
+
+/// lbd ends in order on the leader. Who has not heard yet that the other one leads is served all the
+/// same, and after a while no more.
+pub(crate) fn what_still_comes_to_one_that_ended_is_forwarded() -> Result<()> {
+    let mut lab = pair()?;
+    lab.stop_lbd_on(First)?;
+    wait_for_leader(&lab, Second)?;
+    send_all_to(&lab, First)?;
+    ensure!(opens(&lab)?, "a connection that still came was dropped");
+    wait_for(PATIENCE, "new connections to be dropped", || {
+        ensure!(!opens(&lab)?);
+        Ok(())
+    })?;
+    send_to_who_answers(&lab)?;
+    ask(&lab, 30)?;
+    Ok(())
 }
 
 /// lbd crashes on the leader, and nobody starts it again for a while.

@@ -2,21 +2,22 @@
 //! other.
 
 use super::PATIENCE;
-use super::failover::{alarms, all_goes_on, ha, paired_with, tell, traffic};
+use super::failover::{alarms, all_goes_on, ha, pair_with, paired_with, tell, traffic};
 use super::failover::{wait_for_leader, wait_for_role};
 use super::fence::mac;
 use anyhow::{Context as _, Result, ensure};
 use kit::lab::Lab;
 use kit::layout::Balancer::{self, First, Second};
-use kit::layout::{LB_BACK, VIP};
+use kit::layout::{CLIENT, LB_BACK, VIP};
 use kit::wait::wait_for;
 use lb_control::proto::heartbeat::packet::PORT;
-use lb_control::proto::vrrp::packet::{HOPS, PROTOCOL};
+use lb_control::proto::vrrp::packet::{GROUP_V4, HOPS, PROTOCOL};
 use lb_control::proto::vrrp::{
     Addresses, Advert, ChecksumForm, Claim, Ends, Interval, Priority, Vrid,
 };
 use serde_json::Value;
 use std::io::Read as _;
+use std::net::Ipv4Addr;
 
 /// A pair in which nobody is lost because the machine is busy.
 fn pair() -> Result<Lab> {
@@ -47,15 +48,27 @@ fn unchanged(lab: &Lab, before: &[Value]) -> Result<()> {
 
 /// What the other balancer would send without its key, as a frame for this one.
 fn forged(lab: &Lab, to: Balancer, claim: Claim) -> Result<Vec<u8>> {
-    let ends = Ends::V4 {
-        source: to.other().front(),
-        destination: to.front(),
-    };
+    let (source, destination) = (to.other().front(), to.front());
+    let packet = packet(source, destination, claim, vec![LB_BACK, VIP])?;
+    frame(lab, to, &packet)
+}
+
+/// An advertisement, from the IP header on.
+fn packet(
+    source: Ipv4Addr,
+    destination: Ipv4Addr,
+    claim: Claim,
+    addresses: Vec<Ipv4Addr>,
+) -> Result<Vec<u8>> {
     let advert = Advert {
         vrid: Vrid::new(51).context("no VRID")?,
         claim,
         interval: Interval::from_centiseconds(10).context("no interval")?,
-        addresses: Addresses::v4(vec![LB_BACK, VIP]).context("no addresses")?,
+        addresses: Addresses::v4(addresses).context("no addresses")?,
+    };
+    let ends = Ends::V4 {
+        source,
+        destination,
     };
     let message = advert.encode(ends, ChecksumForm::Message)?;
     let mut packet = vec![0; 20];
@@ -63,8 +76,8 @@ fn forged(lab: &Lab, to: Balancer, claim: Claim) -> Result<Vec<u8>> {
     packet[2..4].copy_from_slice(&u16::try_from(20 + message.len())?.to_be_bytes());
     packet[8] = HOPS;
     packet[9] = PROTOCOL;
-    packet[12..16].copy_from_slice(&to.other().front().octets());
-    packet[16..20].copy_from_slice(&to.front().octets());
+    packet[12..16].copy_from_slice(&source.octets());
+    packet[16..20].copy_from_slice(&destination.octets());
     let halves = packet.chunks(2);
     let sum: u32 = halves
         .map(|it| u32::from(it[0]) << 8 | u32::from(it[1]))
@@ -72,18 +85,20 @@ fn forged(lab: &Lab, to: Balancer, claim: Claim) -> Result<Vec<u8>> {
     let checksum = !u16::try_from((sum & 0xffff) + (sum >> 16))?;
     packet[10..12].copy_from_slice(&checksum.to_be_bytes());
     packet.extend(message);
-    frame(lab, to, &packet)
+    Ok(packet)
 }
 
 /// A packet, on its way from the client to this balancer.
 fn frame(lab: &Lab, to: Balancer, packet: &[u8]) -> Result<Vec<u8>> {
-    let mut frame = Vec::new();
-    for byte in mac(lab, to)?.split(':') {
-        frame.push(u8::from_str_radix(byte, 16)?);
+    let mut mac = Vec::new();
+    for byte in self::mac(lab, to)?.split(':') {
+        mac.push(u8::from_str_radix(byte, 16)?);
     }
-    frame.extend([2, 0, 0, 0, 0, 0x66, 0x08, 0x00]);
-    frame.extend(packet);
-    Ok(frame)
+    Ok(from_client(&mac, packet))
+}
+
+fn from_client(mac: &[u8], packet: &[u8]) -> Vec<u8> {
+    [mac, &[2, 0, 0, 0, 0, 0x66, 0x08, 0x00], packet].concat()
 }
 
 /// The client sends each of them so many times.
@@ -225,4 +240,43 @@ pub(crate) fn forged_advertisements_move_nobody() -> Result<()> {
     wait_for_leader(&lab, Second)?;
     wait_for_role(&lab, First, "standby")?;
     all_goes_on(&lab, regulars)
+}
+
+/// A third router, with the number of the two and another address, claims to lead, too: with a
+/// priority between theirs to those who multicast, and with the highest to those who have a peer.
+pub(crate) fn a_third_router_on_the_link_is_told_of() -> Result<()> {
+    /// That of 224.0.0.18 (RFC 1112, section 6.4).
+    const GROUP: [u8; 6] = [0x01, 0x00, 0x5e, 0x00, 0x00, 0x12];
+    let claim = |priority| Priority::new(priority).map(Claim::Lead).context("none");
+    let lab = pair_with(|lab| lab.share_secret())?;
+    let before = changes(&lab)?;
+    let packet_to_all = packet(CLIENT, GROUP_V4, claim(150)?, vec![VIP])?;
+    let frames = [from_client(&GROUP, &packet_to_all)];
+    wait_for(PATIENCE, "the leader to tell of it", || {
+        send(&lab, &frames, 1)?;
+        let told = alarms(&lab, First)?;
+        ensure!(told.contains("192.0.2.100 led, too"), "{told}");
+        ensure!(
+            told.contains("192.0.2.100 was told other addresses"),
+            "{told}"
+        );
+        Ok(())
+    })?;
+    unchanged(&lab, &before)?;
+    drop(lab);
+
+    let lab = pair()?;
+    let before = changes(&lab)?;
+    let mut frames = Vec::new();
+    for balancer in [First, Second] {
+        let packet = packet(CLIENT, balancer.front(), claim(254)?, vec![LB_BACK, VIP])?;
+        frames.push(frame(&lab, balancer, &packet)?);
+    }
+    let goal = counter(&lab, First, "adverts_sent")? + 20;
+    wait_for(PATIENCE, "twenty advertisements", || {
+        send(&lab, &frames, 50)?;
+        ensure!(counter(&lab, First, "adverts_sent")? >= goal);
+        Ok(())
+    })?;
+    unchanged(&lab, &before)
 }

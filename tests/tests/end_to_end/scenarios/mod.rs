@@ -1,5 +1,6 @@
 //! What happens to traffic when things change, and when they go wrong.
 
+pub(crate) mod adversity;
 pub(crate) mod backends;
 pub(crate) mod bad_input;
 pub(crate) mod daemon;

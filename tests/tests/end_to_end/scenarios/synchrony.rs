@@ -4,7 +4,7 @@ use super::PATIENCE;
 use super::failover::{
     alarms, all_goes_on, ha, paired_with, tell, traffic, wait_for_leader, wait_for_role,
 };
-use crate::traffic::ask;
+use crate::traffic::{Regulars, ask};
 use anyhow::{Result, ensure};
 use kit::lab::Lab;
 use kit::layout::Balancer::{self, First, Second};
@@ -134,6 +134,32 @@ pub(crate) fn a_switchover_breaks_nothing() -> Result<()> {
     }
     tell("switched four times", arrivals)?;
     all_goes_on(&lab, regulars)
+}
+
+/// A backend is drained, so that its slots are dirty: who came before that goes on with it, who came
+/// after it is recorded, and all of them outlive the leader.
+pub(crate) fn connections_on_dirty_slots_outlive_a_dead_leader() -> Result<()> {
+    let mut lab = paired_with(|_| {})?;
+    let (earlier, arrivals) = traffic(&lab)?;
+    lab.must_lbctl(&["backend", "drain", "www/web1"])?;
+    // A third of them were web1's, had they come earlier.
+    let later = Regulars::start(&lab, 30)?;
+    later.wait_for_each()?;
+    wait_for(PATIENCE, "the standby to know of them", || {
+        let flows = |balancer| -> Result<u64> {
+            let shown = lab.lbctl_json_on(balancer, &["backend", "show", "www/web2"])?;
+            Ok(shown["recorded_flows"].as_u64().unwrap_or(0))
+        };
+        let [led, followed] = [flows(First)?, flows(Second)?];
+        ensure!(led > 0 && followed > 0, "{led}, and {followed} there");
+        Ok(())
+    })?;
+    lab.kill_balancer(First)?;
+    wait_for_leader(&lab, Second)?;
+    arrivals.wait_for_more(20)?;
+    tell("dead leader, dirty slots", arrivals)?;
+    all_goes_on(&lab, later)?;
+    all_goes_on(&lab, earlier)
 }
 
 /// lbd is restarted on the leader and on the standby.

@@ -478,7 +478,8 @@ impl Network {
     /// Whoever begins to lead knew of nobody that does, or has the tables of whoever did: those of
     /// now, if nothing is wrong with the channel.
     fn check_leader(&self, host: usize, reason: LeadReason) {
-        let alone = self.now <= self.hosts[host].leaderless + STALE_LEAVE;
+        let it = &self.hosts[host];
+        let alone = it.reported.is_none() || self.now <= it.leaderless + STALE_LEAVE;
         let leads = self.routers.nodes[1 - host].leads;
         if alone || !leads {
             return;

@@ -1,3 +1,4 @@
+mod mutated;
 pub(crate) mod network;
 mod packet;
 mod pair;

@@ -21,7 +21,7 @@ fn hello(protocols: [u32; 2]) -> Hello {
     }
 }
 
-fn all() -> Vec<Message> {
+pub(super) fn all() -> Vec<Message> {
     let name = "www".parse().expect("a name");
     let version = version();
     let refusal = Refusal::Conflict {

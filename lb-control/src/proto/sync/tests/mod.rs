@@ -2,6 +2,7 @@ mod delta;
 mod flows;
 mod leave;
 mod message;
+mod mutated;
 pub(crate) mod network;
 mod schedules;
 mod session;

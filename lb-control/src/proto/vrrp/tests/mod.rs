@@ -1,5 +1,6 @@
 mod announce;
 mod machine;
+mod mutated;
 pub(crate) mod network;
 mod packet;
 mod schedules;
