@@ -339,12 +339,14 @@ impl<D: Dataplane> Daemon<D> {
     pub(super) fn on_leading(&mut self, number: usize, event: Event) {
         let before = self.role();
         if let Some(leading) = &mut self.leading {
-            // A host that comes back is heard for longer than this before it may lead.
-            let interval = leading.ha.interval.duration();
-            let apart = leading
-                .peer
+            // A host that comes back is heard, and knows all, for longer than this before it leads.
+            let shortly = 2 * leading.ha.interval.duration();
+            let connected = self
+                .pairing
                 .as_ref()
-                .is_some_and(|peer| peer.was_apart(interval));
+                .is_none_or(|it| it.was_connected(shortly));
+            let peer = leading.peer.as_ref();
+            let apart = peer.is_some_and(|it| it.was_apart(shortly) || !connected);
             if let Some(duty) = leading.duties_mut().nth(number) {
                 duty.on_event(event, apart);
             }

@@ -92,6 +92,11 @@ impl Pairing {
         self.wire.is_paired()
     }
 
+    /// Whether there was a channel already `shortly` before now, if there is to be one.
+    pub(super) fn was_connected(&self, shortly: Duration) -> bool {
+        !self.is_paired() || self.connected.is_some_and(|at| at.elapsed() >= shortly)
+    }
+
     pub(super) fn number(&mut self) -> u64 {
         self.next_id += 1;
         self.next_id
