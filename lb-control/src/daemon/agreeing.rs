@@ -210,7 +210,13 @@ impl<D: Dataplane> Daemon<D> {
         else {
             return;
         };
-        let result = result.and_then(|()| self.commit(offered.prepared, true));
+        let result = result.and_then(|()| {
+            if self.next_version(&offered.prepared.next) == offered.version {
+                return self.commit(offered.prepared, true);
+            }
+            let refusal = "something else was changed meanwhile: look what is so now";
+            Err(Refusal::Failed(refusal.to_owned()))
+        });
         self.tell_config();
         self.reply(offered.reply, result);
     }
@@ -406,7 +412,8 @@ impl<D: Dataplane> Daemon<D> {
         let result = match (result, asked.prepared.file) {
             (Ok(_), Some(file)) => {
                 let (next, version) = (self.running.clone(), self.version.clone());
-                let installed = self.install(next, version, Some(file), None, &[], false);
+                let left_out = asked.prepared.left_out;
+                let installed = self.install(next, version, Some(file), left_out, &[], false);
                 installed.map(|()| self.revision())
             }
             (result, _) => result,

@@ -3,6 +3,7 @@
 //! A change is prepared first, which refuses what does not fit and does nothing. Between preparing
 //! and making it, the other host of a pair takes it over ([`super::pairing`]).
 
+use super::pairing::Pairing;
 use super::{Daemon, chain};
 use crate::config::{BackendRef, Change, Config, Overlay, Refusal, change};
 use crate::dataplane::Dataplane;
@@ -23,7 +24,7 @@ pub(super) struct Prepared {
     pub(super) cut: Vec<BackendRef>,
     /// The file that it comes from, if that was read anew.
     pub(super) file: Option<File>,
-    left_out: Option<Overlay>,
+    pub(super) left_out: Option<Overlay>,
 }
 
 /// The configuration file, read again.
@@ -95,7 +96,9 @@ impl<D: Dataplane> Daemon<D> {
             left_out,
             what,
         } = prepared;
-        let version = if next.services == self.running.services && file.is_none() {
+        // One of a pair that only reads its file again has nothing to tell the other.
+        let paired = self.pairing.as_ref().is_some_and(Pairing::is_paired);
+        let version = if next.services == self.running.services && (file.is_none() || paired) {
             self.version.clone()
         } else {
             self.next_version(&next)

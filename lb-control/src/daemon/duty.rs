@@ -135,6 +135,7 @@ impl Duty {
         match event {
             Event::StandsBy => {
                 tracing::info!("{label}stands by: another may lead");
+                self.withheld = None;
                 if self.role == Role::Starting {
                     self.becomes(Role::Standby, "lbd was started".to_owned());
                 }

@@ -37,6 +37,8 @@ pub(super) struct Leading {
     witnessed: Option<bool>,
     /// Once there were tables fit for packets, it does not matter if a backend is down.
     ready: bool,
+    /// Why there are no heartbeats, if there should be.
+    heartbeat_fault: Option<String>,
     /// The secret that the routers seal with, and whether they demand seals.
     sealing: Option<([u64; 2], bool)>,
 }
@@ -77,8 +79,15 @@ impl Leading {
             lowerings: Vec::new(),
             witnessed: None,
             ready: false,
+            heartbeat_fault: None,
             sealing: None,
         })
+    }
+
+    /// For tests: whether the main router was told that it may lead.
+    #[cfg(test)]
+    pub(super) fn told(&self) -> Option<Result<(), String>> {
+        self.main.told.as_ref().map(|told| told.eligible.clone())
     }
 
     fn duties(&self) -> impl Iterator<Item = &Duty> {
@@ -150,11 +159,11 @@ impl Leading {
         self.peer.as_ref().is_some_and(Peer::lives)
     }
 
-    /// Why this host may be the one that is cut off, if it may. A leader goes on as long as the other
-    /// host is heard.
-    fn is_cut_off(&self) -> Option<String> {
+    /// Why this host may be the one that is cut off, if it may. Where it leads, it goes on as long as
+    /// the other host is heard.
+    fn is_cut_off(&self, duty: &Duty) -> Option<String> {
         let witness = self.ha.witness?;
-        let alone = !self.leads() || !self.peer_lives();
+        let alone = duty.role != Role::Leader || !self.peer_lives();
         (self.witnessed == Some(false) && alone).then(|| {
             format!(
                 "the witness {witness} does not answer: this host may be the one that is cut off"
@@ -167,6 +176,7 @@ impl Leading {
         if let Some(witness) = self.ha.witness.filter(|_| self.witnessed == Some(false)) {
             alarms.push(format!("the witness {witness} does not answer"));
         }
+        alarms.extend(self.heartbeat_fault.clone());
         alarms.extend(self.peer.iter().flat_map(Peer::alarms));
         alarms
     }
@@ -266,28 +276,30 @@ impl<D: Dataplane> Daemon<D> {
             pairing.map_or(Ok(()), |it| it.may_lead(now, situation))
         };
         let behind = self.switching.stands_behind;
-        let cut_off = leading.is_cut_off();
-        let wanted = |duty: &Duty| Wanted {
-            addresses: self.running.shared_by(&duty.is),
-            priority: match behind.filter(|_| duty.is.group.is_none()) {
-                Some(behind) => leading.priority(duty).min(behind),
-                None => leading.priority(duty),
-            },
-            eligible: if gives_up {
-                Err(vrrp::LAPSED.to_owned())
-            } else if let Some(unfit) = &self.host.unfit {
-                Err(unfit.clone())
-            } else if let Some(cut_off) = &cut_off {
-                Err(cut_off.clone())
-            } else if leading.ready {
-                Ok(())
-            } else {
-                Err("its backends are not checked yet".to_owned())
-            },
-            may_begin: synchronised(duty),
-            may_resume: !gives_up
-                && cut_off.is_none()
-                && leading.peer.as_ref().is_none_or(Peer::may_resume),
+        let wanted = |duty: &Duty| {
+            let cut_off = leading.is_cut_off(duty);
+            Wanted {
+                addresses: self.running.shared_by(&duty.is),
+                priority: match behind.filter(|_| duty.is.group.is_none()) {
+                    Some(behind) => leading.priority(duty).min(behind),
+                    None => leading.priority(duty),
+                },
+                eligible: if gives_up {
+                    Err(vrrp::LAPSED.to_owned())
+                } else if let Some(unfit) = &self.host.unfit {
+                    Err(unfit.clone())
+                } else if let Some(cut_off) = &cut_off {
+                    Err(cut_off.clone())
+                } else if leading.ready {
+                    Ok(())
+                } else {
+                    Err("its backends are not checked yet".to_owned())
+                },
+                may_begin: synchronised(duty),
+                may_resume: !gives_up
+                    && cut_off.is_none()
+                    && leading.peer.as_ref().is_none_or(Peer::may_resume),
+            }
         };
         let wanted: Vec<Wanted> = leading.duties().map(wanted).collect();
         for (duty, wanted) in leading.duties_mut().zip(wanted) {
@@ -468,23 +480,23 @@ impl<D: Dataplane> Daemon<D> {
         };
         // The new ones need their sockets.
         leading.peer = None;
+        leading.heartbeat_fault = None;
         match (self.heartbeats)(secret) {
             Ok(peer) => leading.peer = peer,
             Err(error) => {
                 tracing::error!(error = super::chain(&error), "no heartbeats");
-                let fault = "there are no heartbeats: start lbd again".to_owned();
-                leading.main.faults.push(fault);
+                let fault = "there are no heartbeats: start lbd again";
+                leading.heartbeat_fault = Some(fault.to_owned());
             }
         }
         self.pulse();
     }
 
-    /// Whether there is nothing left to do before lbd ends, which it was told to at `since`. One that
-    /// handed over stays for as long as packets may still come: the other host is to hear of flows
-    /// that they record.
-    pub(super) fn is_through(&self, since: Instant) -> bool {
-        let handed_over = self.switching.stands_behind.is_some() && self.peer_leads();
-        self.switching.is_idle() && (!handed_over || since.elapsed() > LINGERING)
+    /// Whether there is nothing left to do before lbd ends. One that handed over stays for as long as
+    /// packets may still come: the other host is to hear of flows that they record.
+    pub(super) fn is_through(&self) -> bool {
+        let handed_over = self.switching.handed_over;
+        self.switching.is_idle() && handed_over.is_none_or(|at| at.elapsed() > LINGERING)
     }
 
     /// lbd is to end: the other host leads from now on, if it can.

@@ -351,15 +351,15 @@ impl<D: Dataplane> Daemon<D> {
         looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut pulses = tokio::time::interval(PULSE_PERIOD);
         pulses.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let mut stopping: Option<Instant> = None;
+        let mut stopping = false;
         tokio::pin!(stop);
-        while !stopping.is_some_and(|since| self.is_through(since)) {
+        while !(stopping && self.is_through()) {
             let period = (self.running.idle_timeout / 10)
                 .clamp(Duration::from_millis(100), Duration::from_secs(10));
             tokio::select! {
-                () = &mut stop, if stopping.is_none() => {
+                () = &mut stop, if !stopping => {
                     self.hand_over_at_the_end();
-                    stopping = Some(Instant::now());
+                    stopping = true;
                 }
                 Some(request) = inputs.requests.recv() => self.answer(request),
                 Some(event) = inputs.health.recv() => self.on_health(event),

@@ -284,6 +284,7 @@ impl<D: Dataplane> Daemon<D> {
         if let Err(reason) = pairing.session.on_frame(Instant::now(), frame, now_ms) {
             tracing::error!(reason, "the other host makes no sense");
             pairing.wire.disconnect(&reason);
+            return self.on_disconnected(reason);
         }
         self.carry_out();
     }

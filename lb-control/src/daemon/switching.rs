@@ -51,6 +51,8 @@ pub(super) struct Switching {
     asked: BTreeMap<u64, (Reply, Instant)>,
     /// This host handed over, and stands behind the other since.
     pub(super) stands_behind: Option<Priority>,
+    /// When it did.
+    pub(super) handed_over: Option<Instant>,
 }
 
 impl Switching {
@@ -152,12 +154,14 @@ impl<D: Dataplane> Daemon<D> {
     pub(super) fn on_role(&mut self) {
         if self.leads() {
             self.switching.stands_behind = None;
+            self.switching.handed_over = None;
         } else if self
             .switching
             .current
             .as_ref()
             .is_some_and(|it| matches!(it.stage, Stage::Told))
         {
+            self.switching.handed_over = Some(Instant::now());
             self.end_switch(Ok(()));
         }
     }

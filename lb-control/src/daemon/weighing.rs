@@ -25,6 +25,9 @@ impl<D: Dataplane> Daemon<D> {
     pub(super) fn weigh_backends(&mut self) {
         let worse_off = self.worse_off();
         if self.leads() {
+            if self.switching.is_idle() {
+                self.made_way = None;
+            }
             if let Some(why) = worse_off
                 && self.switching.is_idle()
                 && self.peer_is_ready()

@@ -17,6 +17,7 @@ mod teller;
 pub use teller::{LINKS, Teller};
 
 use crate::config::{Config, OwnedAddress, VirtualRouter};
+use crate::proto::vrrp::State;
 use crate::proto::vrrp::seal;
 use crate::proto::vrrp::{
     ChecksumForm, Counters, Disagreement, Family, Interval, LeadReason, Leader, Preempt, Priority,
@@ -82,6 +83,21 @@ pub struct Wanted {
     pub may_begin: Result<(), String>,
     /// Whether it may all the same if an earlier one on this host led.
     pub may_resume: bool,
+}
+
+impl Wanted {
+    /// Whether a router in this state may lead, or why it may not.
+    ///
+    /// # Errors
+    ///
+    /// Why it may not.
+    pub fn leave(&self, state: State) -> Result<(), String> {
+        self.eligible.clone()?;
+        match state {
+            State::Active => Ok(()),
+            State::Initialize | State::Backup => self.may_begin.clone(),
+        }
+    }
 }
 
 /// What happened. Events come in the order in which it did.

@@ -458,3 +458,24 @@ async fn a_leader_lowers_its_priority_only_when_the_standby_has_everything() {
     // And one that lacks something does not take over when it is told to.
     assert!(pair.other.daemon.switching.is_idle());
 }
+
+#[tokio::test]
+async fn a_host_on_which_the_program_cannot_be_is_not_ready() {
+    let mut pair = Pair::new(&[1, 2]);
+    assert!(pair.other.daemon.readiness().0);
+    pair.other.daemon.host.unfit = Some("eth0 is no more".to_owned());
+    pair.other.daemon.tell_router();
+    let leading = pair.other.daemon.leading.as_ref().unwrap();
+    assert_eq!(leading.told(), Some(Err("eth0 is no more".to_owned())));
+    assert!(!pair.other.daemon.readiness().0);
+}
+
+#[tokio::test]
+async fn a_file_that_says_the_same_is_no_news_for_the_other_host() {
+    let mut pair = Pair::new(&[1, 2]);
+    pair.cut();
+    let before = pair.other.daemon.version.clone();
+    let file = pair.other.daemon.base.clone();
+    pair.other.daemon.read_again(Ok(file));
+    assert_eq!(pair.other.daemon.version, before);
+}

@@ -175,11 +175,8 @@ impl Driver {
     /// Whether the router may lead, or why it may not.
     fn eligible(&self) -> Result<(), String> {
         if let Some(wanted) = self.wanted.as_ref().filter(|_| !self.resumes) {
-            wanted.eligible.clone()?;
-            let leads = |machine: &Machine| machine.state() == State::Active;
-            if !self.machine.as_ref().is_some_and(leads) {
-                wanted.may_begin.clone()?;
-            }
+            let machine = self.machine.as_ref();
+            wanted.leave(machine.map_or(State::Initialize, Machine::state))?;
         }
         if self.teller.has_lease() {
             Ok(())

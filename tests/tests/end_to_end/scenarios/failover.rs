@@ -516,6 +516,9 @@ pub(crate) fn of_two_equals_one_leads() -> Result<()> {
     let reason = ha(&lab, First)?["reason"].to_string();
     let expected = "192.0.2.2 leads with the same priority and a higher address";
     ensure!(reason.contains(expected), "{reason}");
+    let alarms = alarms(&lab, First)?;
+    let tie = "192.0.2.2 leads with this host's own priority, 150";
+    ensure!(alarms.contains(tie), "{alarms}");
     ask(&lab, 30)?;
     Ok(())
 }
@@ -526,6 +529,17 @@ pub(crate) fn with_a_witness_one_leads_in_a_partition() -> Result<()> {
         // Nobody listens there, and that is an answer.
         lab.config.ha.more = format!("witness = \"{CLIENT}:9\"\n");
     })?;
+    // A standby that hears nobody may be the one that is cut off.
+    lab.cut(Second)?;
+    wait_for(PATIENCE, "it to say so", || {
+        let alarms = alarms(&lab, Second)?;
+        let withheld = "nobody leads, and this host may not: the witness";
+        ensure!(alarms.contains(withheld), "{alarms}");
+        Ok(())
+    })?;
+    wait_for_role(&lab, Second, "standby")?;
+    lab.heal(Second)?;
+    lab.wait_until_synchronised(PATIENCE)?;
     lab.cut(First)?;
     wait_for_leader(&lab, Second)?;
     wait_for_role(&lab, First, "standby")?;

@@ -10,10 +10,12 @@ use crate::proto::simulation::{Clock, Quality, Random, Wire};
 use crate::proto::sync::delta::shared;
 use crate::proto::sync::leave::{GRACE, Leave};
 use crate::proto::vrrp::tests::host as address;
-use crate::proto::vrrp::{self, Family, LeadReason, Machine, Params, Priority, State};
+use crate::proto::vrrp::{self, Family, LeadReason, Machine, Params, Priority};
 use crate::proto::{heartbeat::tests::network as lives, sync::tests::network as channel};
 use crate::proto::{vrrp::Leader, vrrp::tests::network as routers};
+use crate::shell::vrrp::Wanted;
 use crate::shell::vrrp::{Event, Report};
+use std::collections::BTreeSet;
 use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::time::Duration;
@@ -312,10 +314,14 @@ impl Network {
     /// A router that does not lead goes by whether it may begin to.
     fn heed(&mut self, host: usize) {
         let machine = self.machine(host);
-        let eligible = match machine.state() {
-            State::Active | State::Initialize => Ok(()),
-            State::Backup => self.hosts[host].may_begin.clone(),
+        let wanted = Wanted {
+            addresses: BTreeSet::new(),
+            priority: machine.priority(),
+            eligible: Ok(()),
+            may_begin: self.hosts[host].may_begin.clone(),
+            may_resume: false,
         };
+        let eligible = wanted.leave(machine.state());
         if machine.hold() != eligible.as_ref().err().map(String::as_str) {
             let eligible = |machine: &mut Machine, now| machine.set_eligible(now, eligible);
             self.routers.with(host, eligible);
