@@ -53,5 +53,13 @@ fn cargo() -> std::process::Command {
     let program = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = std::process::Command::new(program);
     command.current_dir(workspace());
+    // What `cargo run` told this program of its own package would make cargo build anew whatever
+    // looks at it.
+    for (name, _) in std::env::vars_os() {
+        let name_is = |prefix| name.to_string_lossy().starts_with(prefix);
+        if name_is("CARGO_PKG_") || name_is("CARGO_MANIFEST_") {
+            command.env_remove(&name);
+        }
+    }
     command
 }

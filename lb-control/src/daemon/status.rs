@@ -54,6 +54,13 @@ impl<D: Dataplane> Daemon<D> {
         }));
         alarms.extend(self.leading.iter().flat_map(Leading::alarms));
         alarms.extend(self.pairing.iter().flat_map(Pairing::alarms));
+        if self.leads() && self.peer_leads() {
+            alarms.push(
+                "the other host says that it leads, too: do advertisements and heartbeats get \
+                 through, and is `peer` in [ha] right on both?"
+                    .to_owned(),
+            );
+        }
         if self.made_way.is_some() && !self.leads() {
             alarms.push(
                 "this host made way for the other one, which reaches backends that it does not"
