@@ -28,6 +28,8 @@ pub enum Unit {
     Count,
     /// Of a hundred.
     Percent,
+    /// So many times something else.
+    Ratio,
 }
 
 /// What a figure should be.
@@ -108,9 +110,12 @@ impl Figures {
         json!({ "bench": self.bench, "figures": figures }).to_string()
     }
 
+    fn figure(&self, name: &str) -> Option<&Figure> {
+        self.figures.iter().find(|figure| figure.name == name)
+    }
+
     fn value(&self, name: &str) -> Option<f64> {
-        let figure = self.figures.iter().find(|figure| figure.name == name)?;
-        Some(figure.value)
+        Some(self.figure(name)?.value)
     }
 
     fn ratio(&self, figure: &Figure) -> Option<f64> {
@@ -119,27 +124,18 @@ impl Figures {
 
     fn show(&self, out: &mut impl fmt::Write, target: &Target) -> fmt::Result {
         let Target { figure, bound } = target;
-        let Some(value) = self.value(figure) else {
+        let Some(found) = self.figure(figure) else {
             return writeln!(out, "not measured  {figure}");
         };
-        let unit = |name: &str| {
-            let figure = self.figures.iter().find(|figure| figure.name == name);
-            figure.map_or("", |figure| figure.unit.symbol())
-        };
+        let (value, unit) = (found.value, found.unit);
         let (met, sentence) = match *bound {
             Bound::AtMost(limit) => {
-                let unit = unit(figure);
-                (
-                    value <= limit,
-                    format!("{value:.1} {unit}, at most {limit} {unit} wanted"),
-                )
+                let (shown, most) = (unit.measure(unit.show(value)), unit.measure(limit));
+                (value <= limit, format!("{shown}, at most {most} wanted"))
             }
             Bound::AtLeast(limit) => {
-                let unit = unit(figure);
-                (
-                    value >= limit,
-                    format!("{value:.1} {unit}, at least {limit} {unit} wanted"),
-                )
+                let (shown, least) = (unit.measure(unit.show(value)), unit.measure(limit));
+                (value >= limit, format!("{shown}, at least {least} wanted"))
             }
             Bound::AtMostTimes(limit, other) => {
                 let ratio = self.value(other).map_or(f64::NAN, |other| value / other);
@@ -201,7 +197,7 @@ impl Unit {
             Self::Microseconds => "us",
             Self::Milliseconds => "ms",
             Self::PerSecond => "/s",
-            Self::Count => "",
+            Self::Count | Self::Ratio => "",
             Self::Percent => "%",
         }
     }
@@ -212,6 +208,7 @@ impl Unit {
             Self::Nanoseconds | Self::Microseconds => 1,
             Self::Milliseconds | Self::Percent => 2,
             Self::PerSecond | Self::Count => 0,
+            Self::Ratio => 3,
         }
     }
 
@@ -219,8 +216,13 @@ impl Unit {
         format!("{value:.*}", self.digits())
     }
 
+    /// A number with the unit behind it.
+    fn measure(self, number: impl fmt::Display) -> String {
+        format!("{number} {}", self.symbol()).trim_end().to_owned()
+    }
+
     fn round(self, value: f64) -> f64 {
-        let scale = [1.0, 10.0, 100.0][self.digits()];
+        let scale = [1.0, 10.0, 100.0, 1000.0][self.digits()];
         (value * scale).round() / scale
     }
 }
@@ -297,9 +299,21 @@ mod tests {
              call_ms                  1.23 ms\n\
              \n\
              met     keep_rps.headgate: 0.75 x keep_rps.direct, at least 0.7 x wanted\n\
-             MISSED  call_ms: 1.2 ms, at most 1 ms wanted\n\
+             MISSED  call_ms: 1.23 ms, at most 1 ms wanted\n\
              not measured  other_ms\n"
         );
+    }
+
+    #[test]
+    fn a_ratio_has_no_unit_and_three_digits() {
+        let mut figures = Figures::of("web");
+        figures.add("ratio.new_tls", 0.949_6, Unit::Ratio);
+        figures.target("ratio.new_tls", Bound::AtLeast(0.95));
+        assert_eq!(
+            figures.to_string(),
+            "ratio.new_tls       0.950\n\nMISSED  ratio.new_tls: 0.950, at least 0.95 wanted\n"
+        );
+        assert!(figures.to_json().contains("\"ratio.new_tls\":0.95"));
     }
 
     #[test]
@@ -327,7 +341,7 @@ mod tests {
         figures.target("call_ms", Bound::AtLeast(1.0));
         assert_eq!(
             figures.to_string(),
-            "a table\n\nmet     call_ms: 1.2 ms, at least 1 ms wanted\n"
+            "a table\n\nmet     call_ms: 1.23 ms, at least 1 ms wanted\n"
         );
         assert!(figures.to_json().contains("keep_rps.direct"));
     }

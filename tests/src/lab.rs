@@ -11,6 +11,7 @@
 //! # }
 //! ```
 
+use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io::{self, Write as _};
@@ -27,9 +28,11 @@ use nix::unistd::Pid;
 
 use crate::layout::{self, Balancer, Layout};
 use crate::lbd_config::LbdConfig;
+use crate::mariadb::MariaDb;
 use crate::netns::Namespace;
+use crate::pki::Authority;
 use crate::process::{self, Process};
-use crate::{http, topology, wait};
+use crate::{http, site, topology, wait};
 
 /// How long a program may take to start or to end.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -52,6 +55,7 @@ pub struct Builder {
     name: Option<String>,
     webs: u8,
     pair: bool,
+    site: bool,
 }
 
 impl Builder {
@@ -76,6 +80,14 @@ impl Builder {
         self
     }
 
+    /// Makes it a lab with a whole site: DNS in front of the load balancers, app servers and
+    /// databases behind the web servers, which serve HTTPS. See [`Lab::start_site`].
+    #[must_use]
+    pub fn site(mut self) -> Self {
+        self.site = true;
+        self
+    }
+
     /// Creates namespaces, wires and files. No program is started.
     pub fn build(self) -> Result<Lab> {
         let name = self.name.unwrap_or_else(unique_name);
@@ -83,16 +95,21 @@ impl Builder {
         if self.pair {
             layout = layout.with_pair();
         }
+        if self.site {
+            layout = layout.with_site()?;
+        }
         // The configuration asks for paths that the programs do not create.
         layout.save()?;
         // From here on there is something to clean up, which dropping this does.
-        let lab = Lab {
+        let mut lab = Lab {
             config: LbdConfig::of(&layout),
             lbd_options: Vec::new(),
             lbd_environment: Vec::new(),
-            webs: (0..self.webs).map(|_| None).collect(),
+            running: BTreeMap::new(),
             lbds: [None, None],
             programs: self.programs,
+            authority: None,
+            databases: None,
             keep: false,
             layout,
         };
@@ -111,6 +128,9 @@ impl Builder {
             .context("failed to mount a BPF file system")?;
         }
         topology::create(&lab.layout)?;
+        if lab.layout.is_site() {
+            lab.authority = Some(site::prepare(&lab.layout)?);
+        }
         Ok(lab)
     }
 }
@@ -132,9 +152,14 @@ pub struct Lab {
     pub lbd_environment: Vec<(&'static str, OsString)>,
     layout: Layout,
     programs: Programs,
-    webs: Vec<Option<Process>>,
+    /// What runs on the hosts that are no balancers, by their names.
+    running: BTreeMap<String, Process>,
     /// What runs on the first balancer, and on the second: lbd, or keepalived in its place.
     lbds: [Option<Process>; 2],
+    /// Whose certificates a site's hosts have.
+    authority: Option<Authority>,
+    /// The databases of a site, once they were started.
+    pub(crate) databases: Option<MariaDb>,
     keep: bool,
 }
 
@@ -146,6 +171,7 @@ impl Lab {
             name: None,
             webs: 2,
             pair: false,
+            site: false,
         }
     }
 
@@ -166,9 +192,11 @@ impl Lab {
             config: LbdConfig::of(&layout),
             lbd_options: Vec::new(),
             lbd_environment: Vec::new(),
-            webs: (0..layout.webs()).map(|_| None).collect(),
+            running: BTreeMap::new(),
             lbds: [None, None],
             programs,
+            authority: None,
+            databases: layout.is_site().then(|| site::open_databases(&layout)),
             keep: true,
             layout,
         })
@@ -187,6 +215,12 @@ impl Lab {
     /// The programs that it runs.
     pub fn programs(&self) -> &Programs {
         &self.programs
+    }
+
+    /// The authority of a site's certificates, in a lab that was made by this process.
+    pub fn authority(&self) -> Result<&Authority> {
+        let authority = self.authority.as_ref();
+        authority.context("the key of the lab's authority is gone with the one who made the lab")
     }
 
     /// The client's namespace.
@@ -308,26 +342,79 @@ impl Lab {
 
     /// Starts web server `n`, and waits until it answers.
     pub fn start_web(&mut self, n: u8) -> Result<()> {
+        ensure!((1..=self.layout.webs()).contains(&n), "there is no web{n}");
         let name = layout::web_name(n);
         let namespace = self.web(n);
         let mut command = namespace.command(&self.programs.webapp)?;
         command.args(["web", "--name", &name]);
-        command.args(["--listen", &format!("0.0.0.0:{}", layout::WEB_PORT)]);
-        command.args(["--echo", &format!("0.0.0.0:{}", layout::ECHO_PORT)]);
-        let log = self.layout.log(&name);
-        let slot = self.web_slot(n)?;
-        ensure!(slot.is_none(), "{name} runs already");
-        let process = slot.insert(Process::start(command, &log)?);
-
-        wait::wait_for(PATIENCE, &format!("{name} to answer"), || {
-            if let Some(status) = process.ended()? {
-                bail!("it ended with {status}; see {}", log.display());
-            }
+        if self.layout.is_site() {
+            site::web_arguments(&self.layout, n, &mut command);
+        } else {
+            command.args(["--listen", &format!("0.0.0.0:{}", layout::WEB_PORT)]);
+            command.args(["--echo", &format!("0.0.0.0:{}", layout::ECHO_PORT)]);
+        }
+        self.start(&name, command)?;
+        self.wait_until(&name, || {
             let answer = namespace.run(move || {
                 http::get(layout::web_address(n), "/healthz", Duration::from_secs(1))
             })?;
             Ok(answer.map(|_| ())?)
         })
+    }
+
+    /// Starts what a host is there for.
+    pub(crate) fn start(&mut self, host: &str, command: Command) -> Result<()> {
+        ensure!(!self.running.contains_key(host), "{host} runs already");
+        let process = Process::start(command, &self.layout.log(host))?;
+        self.running.insert(host.to_owned(), process);
+        Ok(())
+    }
+
+    /// Has nothing to do any more with what runs on a host.
+    pub(crate) fn forget(&mut self, host: &str) {
+        self.running.remove(host);
+    }
+
+    /// Waits until what was started on a host answers.
+    pub(crate) fn wait_until(
+        &mut self,
+        host: &str,
+        mut answers: impl FnMut() -> Result<()>,
+    ) -> Result<()> {
+        let log = self.layout.log(host);
+        let process = self.running.get_mut(host);
+        let process = process.with_context(|| format!("{host} does not run"))?;
+        wait::wait_for(PATIENCE, &format!("{host} to answer"), || {
+            if let Some(status) = process.ended()? {
+                bail!("it ended with {status}: {}", last_lines(&log));
+            }
+            answers()
+        })
+    }
+
+    /// Kills what runs on a host with SIGKILL, as a crash would.
+    pub(crate) fn kill(&mut self, host: &str) -> Result<()> {
+        let process = self.running.remove(host);
+        let process = process.with_context(|| format!("{host} does not run"))?;
+        process.kill()
+    }
+
+    /// Asks what runs on a host to end, with SIGTERM.
+    pub fn terminate(&self, host: &str) -> Result<()> {
+        let process = self.running.get(host);
+        let process = process.with_context(|| format!("{host} does not run"))?;
+        process.signal(Signal::SIGTERM)
+    }
+
+    /// Waits until what runs on a host has ended in order.
+    pub fn wait_until_ended(&mut self, host: &str, limit: Duration) -> Result<()> {
+        let process = self.running.remove(host);
+        let mut process = process.with_context(|| format!("{host} does not run"))?;
+        let status = wait::wait_for(limit, &format!("{host} to end"), || {
+            process.ended()?.context("it still runs")
+        })?;
+        ensure!(status.success(), "{host} ended with {status}");
+        Ok(())
     }
 
     /// Starts all web servers.
@@ -337,17 +424,7 @@ impl Lab {
 
     /// Kills web server `n` with SIGKILL, as a crash would.
     pub fn stop_web(&mut self, n: u8) -> Result<()> {
-        let process = self.web_slot(n)?.take();
-        process
-            .with_context(|| format!("{} does not run", layout::web_name(n)))?
-            .kill()
-    }
-
-    fn web_slot(&mut self, n: u8) -> Result<&mut Option<Process>> {
-        let slot = usize::from(n)
-            .checked_sub(1)
-            .and_then(|index| self.webs.get_mut(index));
-        slot.with_context(|| format!("there is no {}", layout::web_name(n)))
+        self.kill(&layout::web_name(n))
     }
 
     /// Writes the configuration of lbd, on each balancer.
@@ -688,7 +765,8 @@ impl Drop for Lab {
             return;
         }
         let lbds = std::mem::take(&mut self.lbds);
-        for process in self.webs.drain(..).chain(lbds).flatten() {
+        let running = std::mem::take(&mut self.running);
+        for process in running.into_values().chain(lbds.into_iter().flatten()) {
             // One that ended by itself is as good.
             let _ = process.kill();
         }

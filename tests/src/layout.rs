@@ -34,10 +34,26 @@ pub const LB2_BACK: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 3);
 pub const CHANNEL_PORT: u16 = 4786;
 /// The port that web servers serve HTTP on.
 pub const WEB_PORT: u16 = 8080;
+/// The port that web servers serve HTTPS on, in a lab with a whole site.
+pub const HTTPS_PORT: u16 = 8443;
+/// The port that app servers serve HTTPS on.
+pub const APP_PORT: u16 = 9443;
+/// The port of database servers.
+pub const DB_PORT: u16 = 3306;
 /// The port that web servers echo on.
 pub const ECHO_PORT: u16 = 7;
 /// How many web servers fit in the addresses.
 pub const MAX_WEBS: u8 = 200;
+/// The name of the site, which the DNS server answers with the [`VIP`].
+pub const SITE: &str = "www.foobar.com";
+/// The DNS server's address.
+pub const DNS: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 53);
+/// How many app servers a site has.
+pub const APPS: u8 = 2;
+/// How many database servers a site has: a primary, the first of them at first, and replicas.
+pub const DBS: u8 = 3;
+/// How many web servers a site has at most: the next address is an app server's.
+pub const SITE_MAX_WEBS: u8 = 9;
 
 /// The address of web server `n`, the first being 1.
 pub fn web_ip(n: u8) -> Ipv4Addr {
@@ -52,6 +68,26 @@ pub fn web_address(n: u8) -> SocketAddr {
 /// The name of web server `n`.
 pub fn web_name(n: u8) -> String {
     format!("web{n}")
+}
+
+/// The address of app server `n`, the first being 1.
+pub fn app_ip(n: u8) -> Ipv4Addr {
+    Ipv4Addr::new(10, 0, 2, n.saturating_add(20))
+}
+
+/// The name of app server `n`.
+pub fn app_name(n: u8) -> String {
+    format!("app{n}")
+}
+
+/// The address of database server `n`, the first being 1.
+pub fn db_ip(n: u8) -> Ipv4Addr {
+    Ipv4Addr::new(10, 0, 2, n.saturating_add(30))
+}
+
+/// The name of database server `n`.
+pub fn db_name(n: u8) -> String {
+    format!("db{n}")
 }
 
 /// A load balancer of a lab.
@@ -112,6 +148,7 @@ pub struct Layout {
     name: String,
     webs: u8,
     pair: bool,
+    site: bool,
 }
 
 impl Layout {
@@ -127,6 +164,7 @@ impl Layout {
             name: name.to_owned(),
             webs,
             pair: false,
+            site: false,
         })
     }
 
@@ -134,6 +172,16 @@ impl Layout {
     #[must_use]
     pub fn with_pair(self) -> Self {
         Self { pair: true, ..self }
+    }
+
+    /// The same with a DNS server, app servers and database servers.
+    pub fn with_site(self) -> Result<Self> {
+        let (webs, max) = (self.webs, SITE_MAX_WEBS);
+        ensure!(
+            webs <= max,
+            "a site has at most {max} web servers, not {webs}"
+        );
+        Ok(Self { site: true, ..self })
     }
 
     /// The layout of a lab that exists, in whatever state.
@@ -151,6 +199,7 @@ impl Layout {
         )?;
         Ok(Self {
             pair: value["pair"] == true,
+            site: value["site"] == true,
             ..layout
         })
     }
@@ -184,7 +233,7 @@ impl Layout {
         })?;
         fs::write(
             self.file(MARKER),
-            json!({ "webs": self.webs, "pair": self.pair }).to_string(),
+            json!({ "webs": self.webs, "pair": self.pair, "site": self.site }).to_string(),
         )?;
         Ok(())
     }
@@ -213,13 +262,25 @@ impl Layout {
         self.pair
     }
 
+    /// Whether there is more behind its web servers, and a DNS server in front.
+    pub fn is_site(&self) -> bool {
+        self.site
+    }
+
     /// The names of its hosts: client, lb, switch, web1, web2, …
     pub fn hosts(&self) -> Vec<String> {
         let balancers = self.balancers().iter().map(|each| each.host());
         let fixed = ["client"].into_iter().chain(balancers).chain(["switch"]);
+        let site = self.site.then(|| {
+            (1..=APPS)
+                .map(app_name)
+                .chain((1..=DBS).map(db_name))
+                .chain(["dns".to_owned()])
+        });
         fixed
             .map(str::to_owned)
             .chain((1..=self.webs).map(web_name))
+            .chain(site.into_iter().flatten())
             .collect()
     }
 
@@ -292,6 +353,16 @@ impl Layout {
         self.file(&format!("{program}.log"))
     }
 
+    /// The configuration of a program.
+    pub fn config_for(&self, program: &str) -> PathBuf {
+        self.file(&format!("{program}.toml"))
+    }
+
+    /// The site's certificates.
+    pub fn pki_dir(&self) -> PathBuf {
+        self.file("pki")
+    }
+
     fn file(&self, name: &str) -> PathBuf {
         self.run_dir().join(name)
     }
@@ -315,6 +386,12 @@ mod tests {
         assert_eq!(lab.hosts(), ["client", "lb", "switch", "web1", "web2"]);
         assert_eq!(lab.namespace("web2").name(), "x-web2");
         let hosts = ["client", "lb", "lb2", "switch", "web1", "web2"];
-        assert_eq!(lab.with_pair().hosts(), hosts);
+        assert_eq!(lab.clone().with_pair().hosts(), hosts);
+        let hosts = [
+            "client", "lb", "switch", "web1", "web2", "app1", "app2", "db1", "db2", "db3", "dns",
+        ];
+        assert_eq!(lab.with_site().unwrap().hosts(), hosts);
+        let crowded = Layout::new("x", SITE_MAX_WEBS + 1).unwrap();
+        assert!(crowded.with_site().is_err());
     }
 }

@@ -12,6 +12,8 @@ pub struct LbdConfig {
     pub idle_timeout: String,
     /// The address of the service `www`.
     pub vip: SocketAddr,
+    /// What is asked of backends.
+    pub check: &'static str,
     /// How often backends are checked.
     pub interval: String,
     /// How long a check may take.
@@ -24,6 +26,9 @@ pub struct LbdConfig {
     pub ha: Ha,
     /// The backends of `www`.
     pub backends: Vec<Backend>,
+    /// Whether there is a service `https` beside `www`, with the same backends. They say on one port
+    /// whether they are ready for both.
+    pub https: bool,
     /// Further lines for the top level.
     pub top: String,
     /// Further lines for the service `www`.
@@ -144,6 +149,11 @@ impl LbdConfig {
         Self {
             idle_timeout: "5s".to_owned(),
             vip: (layout::VIP, 80).into(),
+            check: if layout.is_site() {
+                "/readyz"
+            } else {
+                "/healthz"
+            },
             interval: "200ms".to_owned(),
             timeout: "200ms".to_owned(),
             rise: 2,
@@ -158,6 +168,7 @@ impl LbdConfig {
                 more: String::new(),
             },
             backends: (1..=layout.webs()).map(backend).collect(),
+            https: layout.is_site(),
             top: String::new(),
             service: String::new(),
             tables: String::new(),
@@ -184,41 +195,69 @@ impl LbdConfig {
     }
 }
 
-/// The part that does not depend on where the lab's files are.
-impl fmt::Display for LbdConfig {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl LbdConfig {
+    /// The service for HTTPS.
+    fn to_https(&self) -> Self {
+        let mut https = self.clone();
+        https.service.clear();
+        https.vip.set_port(443);
+        for backend in &mut https.backends {
+            backend.address.set_port(layout::HTTPS_PORT);
+        }
+        https
+    }
+
+    /// A service with these backends, and how they are checked: at another port, if one is given.
+    fn service(&self, name: &str, check_port: Option<u16>) -> String {
         let Self {
-            idle_timeout,
             vip,
+            check,
             interval,
             timeout,
             rise,
             fall,
-            top,
             service,
-            tables,
             ..
         } = self;
-        writeln!(f, "idle_timeout = \"{idle_timeout}\"\n{top}")?;
-        writeln!(
-            f,
-            "[[service]]\nname = \"www\"\nvip = \"{vip}/tcp\"\n{service}"
-        )?;
-        writeln!(
-            f,
-            "[service.check]\ntype = \"http\"\npath = \"/healthz\"\nexpect = 200"
-        )?;
-        writeln!(f, "interval = \"{interval}\"\ntimeout = \"{timeout}\"")?;
-        writeln!(f, "rise = {rise}\nfall = {fall}")?;
+        let port = check_port.map(|port| format!("port = {port}\n"));
+        let mut text = format!(
+            "[[service]]\nname = \"{name}\"\nvip = \"{vip}/tcp\"\n{service}\n\
+             [service.check]\ntype = \"http\"\npath = \"{check}\"\nexpect = 200\n{}\
+             interval = \"{interval}\"\ntimeout = \"{timeout}\"\nrise = {rise}\nfall = {fall}\n",
+            port.unwrap_or_default(),
+        );
         for Backend {
             name,
             address,
             weight,
         } in &self.backends
         {
-            writeln!(f, "\n[[service.backend]]\nname = \"{name}\"")?;
-            writeln!(f, "address = \"{address}\"\nweight = {weight}")?;
+            text += &format!(
+                "\n[[service.backend]]\nname = \"{name}\"\n\
+                 address = \"{address}\"\nweight = {weight}\n"
+            );
         }
-        writeln!(f, "\n{tables}")
+        text
+    }
+}
+
+/// The part that does not depend on where the lab's files are.
+impl fmt::Display for LbdConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            idle_timeout,
+            top,
+            tables,
+            ..
+        } = self;
+        let mut services = self.service("www", None);
+        if self.https {
+            services += "\n";
+            services += &self.to_https().service("https", Some(layout::WEB_PORT));
+        }
+        writeln!(
+            f,
+            "idle_timeout = \"{idle_timeout}\"\n{top}\n{services}\n{tables}"
+        )
     }
 }

@@ -3,15 +3,18 @@
 //! Entering is `setns(2)` on `/run/netns/NAME`, never `ip netns exec`: that remounts `/sys`,
 //! which hides a BPF file system from the program it runs.
 
+use std::ffi::CString;
 use std::fs::File;
 use std::io::Write as _;
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::process::CommandExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread::JoinHandle;
 
 use anyhow::{Context as _, Result, bail};
-use nix::sched::{CloneFlags, setns};
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, setns, unshare};
 
 /// A network namespace, by its name. Dropping this leaves the namespace as it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,6 +69,40 @@ impl Namespace {
         // is allocated or locked between fork and exec.
         unsafe {
             command.pre_exec(move || Ok(setns(&namespace, CloneFlags::CLONE_NEWNET)?));
+        }
+        Ok(command)
+    }
+
+    /// A command that will run in this namespace, and see other files in place of some: pairs of a
+    /// file that exists, and of what is to be read there.
+    pub fn command_seeing(
+        &self,
+        program: impl AsRef<std::ffi::OsStr>,
+        files: &[(&str, &Path)],
+    ) -> Result<Command> {
+        let mut command = self.command(program)?;
+        let files: Vec<(CString, CString)> = files
+            .iter()
+            .map(|(seen, file)| {
+                let file = CString::new(file.as_os_str().as_bytes())?;
+                Ok((CString::new(*seen)?, file))
+            })
+            .collect::<Result<_>>()?;
+        let root = c"/";
+        let slave = MsFlags::MS_REC | MsFlags::MS_SLAVE;
+        // SAFETY: unshare(2) and mount(2) with strings that exist are bare system calls; nothing is
+        // allocated or locked between fork and exec.
+        unsafe {
+            command.pre_exec(move || {
+                unshare(CloneFlags::CLONE_NEWNS)?;
+                // The machine does not see what is mounted here.
+                mount(None::<&str>, root, None::<&str>, slave, None::<&str>)?;
+                for (seen, file) in &files {
+                    let (seen, file) = (seen.as_c_str(), Some(file.as_c_str()));
+                    mount(file, seen, None::<&str>, MsFlags::MS_BIND, None::<&str>)?;
+                }
+                Ok(())
+            });
         }
         Ok(command)
     }

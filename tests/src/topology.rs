@@ -10,13 +10,17 @@
 //! In a lab with a second load balancer, `lb2` (.2, 10.0.2.3) is wired as `lb` is, whose own
 //! address on the right is 10.0.2.2 then: the VIP and 10.0.2.1 belong to whichever leads.
 //!
+//! A site has a DNS server on the left, 192.0.2.53, and on the right app servers, 10.0.2.21 and .22,
+//! and database servers, 10.0.2.31 to .33.
+//!
 //! `front` and `back` are bridges in a namespace of their own, the switch. Each wire is a veth
 //! whose both ends are created where they belong, never in the machine's own namespace.
 
 use anyhow::Result;
 
 use crate::layout::{
-    Balancer, CLIENT, LB_BACK, LB_FRONT, LB1_BACK, LB2_BACK, Layout, VIP, web_ip, web_name,
+    APPS, Balancer, CLIENT, DBS, DNS, LB_BACK, LB_FRONT, LB1_BACK, LB2_BACK, Layout, VIP, app_ip,
+    app_name, db_ip, db_name, web_ip, web_name,
 };
 use crate::netns::ip_batch;
 use crate::offload::{self, Offload};
@@ -135,6 +139,14 @@ fn wires(layout: &Layout) -> Vec<Wire> {
         (1..=layout.webs())
             .map(|n| wire(&web_name(n), "eth0", "back", format!("{}/24", web_ip(n)))),
     );
+    if layout.is_site() {
+        let mut add = |host: &str, bridge, address| {
+            wires.push(wire(host, "eth0", bridge, format!("{address}/24")));
+        };
+        (1..=APPS).for_each(|n| add(&app_name(n), "back", app_ip(n)));
+        (1..=DBS).for_each(|n| add(&db_name(n), "back", db_ip(n)));
+        add("dns", "front", DNS);
+    }
     wires
 }
 

@@ -1,148 +1,178 @@
-//! The web role: listeners, connections, and a stop that lets requests finish.
+//! The web role: static files, and the gateway to the app servers for everything else.
 
-mod body;
-mod files;
+mod args;
+mod assets;
+mod coding;
+mod conditions;
+mod content;
+mod errors;
+mod gateway;
+mod guard;
+mod ids;
 mod pages;
+mod paths;
 mod pattern;
+mod ranges;
+mod security;
+mod site;
+mod tally;
 
-use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use arc_swap::ArcSwap;
 use hyper::header::HeaderValue;
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulShutdown;
-use tokio::net::{TcpListener, TcpStream};
+use prometheus_client::registry::Registry;
+use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
 
 use crate::echo;
-use pages::Site;
+use crate::log::AccessLog;
+use crate::metrics::{self, Connections, Requests};
+use crate::server::{self, Limits, Readiness, Server, Stop, Stopped};
+use crate::tls::{Clients, HTTP_1_1, HTTP_2, Identity};
+use assets::Assets;
+use gateway::Gateway;
+use site::Site;
+use tally::Teller;
 
-/// How long a client may take to send a request's headers. It is also how long a kept-alive
-/// connection may idle, since hyper starts the clock when it begins to wait for a request.
-const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(60);
-
-#[derive(clap::Args)]
-pub(crate) struct Args {
-    /// The server's name, sent as X-Served-By with each response.
-    #[arg(long, value_parser = server_name)]
-    name: String,
-
-    /// Address to serve HTTP on; may be given more than once.
-    #[arg(long, default_value = "0.0.0.0:8080", value_name = "ADDR")]
-    listen: Vec<SocketAddr>,
-
-    /// Directory of static files.
-    #[arg(long, value_name = "DIR")]
-    root: Option<PathBuf>,
-
-    /// Address of a TCP echo listener.
-    #[arg(long, value_name = "ADDR")]
-    echo: Option<SocketAddr>,
-
-    /// Seconds that requests in flight may take to finish after SIGTERM.
-    #[arg(long, default_value_t = 5, value_name = "SECONDS")]
-    grace: u64,
-}
-
-/// A name that can stand in a header and in a page without escaping.
-fn server_name(text: &str) -> Result<String, String> {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
-    if !text.is_empty() && text.chars().all(plain) {
-        Ok(text.to_owned())
-    } else {
-        Err("expected letters, digits, '-', '_' or '.'".to_owned())
-    }
-}
+pub use args::Args;
+pub use gateway::AppServer;
 
 /// Serves until SIGTERM or SIGINT.
-pub(crate) async fn run(args: Args) -> Result<()> {
-    let root = match args.root {
-        Some(dir) => Some(
-            std::fs::canonicalize(&dir)
-                .with_context(|| format!("failed to open the root {}", dir.display()))?,
-        ),
-        None => None,
-    };
-    let served_by = HeaderValue::from_str(&args.name).context("the name does not fit a header")?;
+///
+/// # Errors
+///
+/// If a file cannot be read or an address not be bound.
+pub async fn run(args: Args) -> Result<()> {
+    let mut registry = metrics::registry("web");
+    // They end when this is dropped.
+    let mut tasks = JoinSet::new();
+
+    let public = args.public.identity()?;
+    let tiers = args.tiers.identity()?;
+    for identity in public.iter().chain(&tiers) {
+        tasks.spawn(identity.clone().watch());
+    }
+    let gateway = tiers
+        .map(|identity| {
+            let tls = identity.client(&[HTTP_1_1]);
+            let servers = args.tiers.app.clone();
+            Gateway::new(servers, &tls, args.gateway_limits(), &mut registry).map(Arc::new)
+        })
+        .transpose()?;
+    if let Some(gateway) = &gateway {
+        tasks.spawn(Arc::clone(gateway).watch());
+    }
+
+    let log = args.log()?;
+    log.register(&mut registry);
+    let readiness = Readiness::default();
     let site = Arc::new(Site {
-        name: args.name,
-        served_by,
-        root,
+        served_by: HeaderValue::from_str(&args.name).context("the name does not fit a header")?,
+        hosts: args.host.clone(),
+        redirect: args.redirect.map(|_| args.https_port),
+        test_pages: args.test_pages || gateway.is_none(),
+        assets: ArcSwap::from_pointee(read_assets(&args).await?),
+        gateway,
+        readiness: readiness.clone(),
+        teller: Arc::new(Teller {
+            server: args.name.clone(),
+            log: log.clone(),
+            requests: Requests::register(&mut registry),
+        }),
+        name: args.name.clone(),
     });
 
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-
-    // Everything is bound before anything is served: a taken port is an error at start.
-    let graceful = Arc::new(GracefulShutdown::new());
-    let mut accepting = JoinSet::new();
-    for address in args.listen {
-        let listener = bind(address).await?;
-        eprintln!("{}: http on {}", site.name, listener.local_addr()?);
-        accepting.spawn(accept(listener, Arc::clone(&site), Arc::clone(&graceful)));
+    let server = bind(&args, public.as_ref(), &mut registry, &mut tasks).await?;
+    if let Some(address) = args.metrics {
+        let listener = listen(address).await?;
+        eprintln!("{}: metrics on {}", args.name, listener.local_addr()?);
+        tasks.spawn(metrics::serve(listener, Arc::new(registry)));
     }
-    if let Some(address) = args.echo {
-        let listener = bind(address).await?;
-        eprintln!("{}: echo on {}", site.name, listener.local_addr()?);
-        accepting.spawn(echo::serve(listener));
-    }
-
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-    }
-    // Waiting for the tasks closes the listeners, so a new connection is refused from here on.
-    accepting.shutdown().await;
-    let graceful = Arc::into_inner(graceful).context("a listener outlived its shutdown")?;
-    let grace = Duration::from_secs(args.grace);
-    match tokio::time::timeout(grace, graceful.shutdown()).await {
-        Ok(()) => eprintln!("{}: stopped, all requests finished", site.name),
-        Err(_) => eprintln!("{}: stopped with requests still in flight", site.name),
+    let stop = Stop {
+        delay: args.drain_delay.into(),
+        grace: args.grace.into(),
+    };
+    let name = args.name.clone();
+    tasks.spawn(reload(args, Arc::clone(&site), log.clone()));
+    let stopped = server::run(server, site, readiness, stop).await?;
+    log.flush();
+    match stopped {
+        Stopped::Finished => eprintln!("{name}: stopped, all requests finished"),
+        Stopped::Cut => eprintln!("{name}: stopped with requests still in flight"),
     }
     Ok(())
 }
 
-async fn bind(address: SocketAddr) -> Result<TcpListener> {
+/// Everything is bound before anything is served: a taken port is an error at start.
+async fn bind(
+    args: &Args,
+    public: Option<&Identity>,
+    registry: &mut Registry,
+    tasks: &mut JoinSet<()>,
+) -> Result<Server> {
+    let mut limits = Limits::default();
+    limits.per_address = args.per_address.unwrap_or(match public {
+        Some(_) => limits.per_address,
+        // A server for tests has one client, with as many connections as the test likes.
+        None => 0,
+    });
+    let name = &args.name;
+    let mut server = Server::new(limits, Connections::register(registry));
+    let tls = public.map(|identity| identity.server(Clients::Anyone, &[HTTP_2, HTTP_1_1]));
+    let protocol = if tls.is_some() { "https" } else { "http" };
+    for address in &args.listen {
+        let bound = server.bind(*address, tls.clone()).await?;
+        eprintln!("{name}: {protocol} on {bound}");
+    }
+    if let Some(address) = args.redirect {
+        let bound = server.bind(address, None).await?;
+        eprintln!("{name}: redirect on {bound}");
+    }
+    if let Some(address) = args.echo {
+        let listener = listen(address).await?;
+        eprintln!("{name}: echo on {}", listener.local_addr()?);
+        tasks.spawn(echo::serve(listener));
+    }
+    Ok(server)
+}
+
+async fn listen(address: std::net::SocketAddr) -> Result<TcpListener> {
     TcpListener::bind(address)
         .await
         .with_context(|| format!("failed to bind to {address}"))
 }
 
-async fn accept(listener: TcpListener, site: Arc<Site>, graceful: Arc<GracefulShutdown>) {
-    loop {
-        match listener.accept().await {
-            Ok((stream, _peer)) => serve(stream, Arc::clone(&site), &graceful),
-            // Out of descriptors, most likely: some will be closed soon.
+async fn read_assets(args: &Args) -> Result<Assets> {
+    let Some(root) = args.root.clone() else {
+        return Ok(Assets::default());
+    };
+    let keeping = args.keeping();
+    let read = move || Assets::read(&root, keeping);
+    let assets = tokio::task::spawn_blocking(read).await??;
+    tracing::info!(
+        files = assets.len(),
+        bytes = assets.memory(),
+        "the static files are read"
+    );
+    Ok(assets)
+}
+
+/// On SIGHUP, reads the files again and opens the log anew. Never returns.
+async fn reload(args: Args, site: Arc<Site>, log: AccessLog) {
+    let Ok(mut hangups) = signal(SignalKind::hangup()) else {
+        return;
+    };
+    while hangups.recv().await.is_some() {
+        log.reopen();
+        match read_assets(&args).await {
+            Ok(assets) => site.assets.store(Arc::new(assets)),
             Err(error) => {
-                eprintln!("{}: failed to accept: {error}", site.name);
-                tokio::time::sleep(Duration::from_millis(50)).await;
+                let error = format!("{error:#}");
+                tracing::warn!(error, "the static files stay as they were");
             }
         }
     }
-}
-
-fn serve(stream: TcpStream, site: Arc<Site>, graceful: &GracefulShutdown) {
-    // Refused only for a connection that is gone already; serving it will find out.
-    let _ = stream.set_nodelay(true);
-    let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEADER_READ_TIMEOUT)
-        .serve_connection(
-            TokioIo::new(stream),
-            service_fn(move |request| {
-                let site = Arc::clone(&site);
-                async move { site.answer(request).await }
-            }),
-        );
-    // A connection fails when its client resets it or sends nonsense: no news to anyone here.
-    let watched = graceful.watch(connection);
-    tokio::spawn(async move {
-        let _ = watched.await;
-    });
 }

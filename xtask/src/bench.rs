@@ -36,8 +36,12 @@ enum Bench {
     Lab(LabArgs),
     /// Milliseconds until a change takes effect
     Apply,
+    /// Reads per second with replicas and without, and the cost of reading one's own writes
+    Db(DbArgs),
     /// Milliseconds that users notice what happens to one of two load balancers, beside keepalived
     Failover(FailoverArgs),
+    /// Requests per second of the web server over HTTPS, beside nginx
+    Web(WebArgs),
 }
 
 #[derive(Clone, Default, clap::Args)]
@@ -53,6 +57,17 @@ struct LabArgs {
     /// Measure only these: direct, headgate, haproxy, nftables
     #[arg(long, value_name = "NAME,…")]
     only: Option<String>,
+}
+
+#[derive(Clone, Default, clap::Args)]
+struct DbArgs {
+    /// How long each measurement takes
+    #[arg(long, value_name = "SECONDS")]
+    seconds: Option<String>,
+
+    /// How many readers there are at a time
+    #[arg(long, value_name = "N")]
+    readers: Option<String>,
 }
 
 #[derive(Clone, Default, clap::Args)]
@@ -79,10 +94,36 @@ struct FailoverArgs {
     logs: Option<String>,
 }
 
+#[derive(Clone, Default, clap::Args)]
+struct WebArgs {
+    /// How long each measurement takes
+    #[arg(long, value_name = "SECONDS")]
+    seconds: Option<String>,
+
+    /// How many connections there are at a time
+    #[arg(long, value_name = "N")]
+    connections: Option<String>,
+
+    /// Threads of the client, of each server and of the app server; as many as processors unless
+    /// given
+    #[arg(long, value_name = "N")]
+    threads: Option<String>,
+
+    /// Measure only these: keep_10k, keep_small, new_tls, gateway
+    #[arg(long, value_name = "NAME,…")]
+    only: Option<String>,
+}
+
 impl Bench {
     /// All but the one that takes more than an hour.
     fn all() -> Vec<Self> {
-        vec![Self::Dataplane, Self::Lab(LabArgs::default()), Self::Apply]
+        vec![
+            Self::Dataplane,
+            Self::Lab(LabArgs::default()),
+            Self::Apply,
+            Self::Web(WebArgs::default()),
+            Self::Db(DbArgs::default()),
+        ]
     }
 
     const fn name(&self) -> &'static str {
@@ -90,7 +131,9 @@ impl Bench {
             Self::Dataplane => "dataplane",
             Self::Lab(_) => "lab",
             Self::Apply => "apply",
+            Self::Db(_) => "db",
             Self::Failover(_) => "failover",
+            Self::Web(_) => "web",
         }
     }
 
@@ -103,12 +146,19 @@ impl Bench {
                 ("--connections", &args.connections),
                 ("--only", &args.only),
             ],
+            Self::Db(args) => vec![("--seconds", &args.seconds), ("--readers", &args.readers)],
             Self::Failover(args) => vec![
                 ("--only", &args.only),
                 ("--peers", &args.peers),
                 ("--spurious-seconds", &args.spurious_seconds),
                 ("--svg", &args.svg),
                 ("--logs", &args.logs),
+            ],
+            Self::Web(args) => vec![
+                ("--seconds", &args.seconds),
+                ("--connections", &args.connections),
+                ("--threads", &args.threads),
+                ("--only", &args.only),
             ],
         };
         options

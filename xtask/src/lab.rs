@@ -1,5 +1,7 @@
 //! `cargo xtask lab`: the laboratory network by hand.
 
+mod relay;
+
 use std::fs;
 use std::io::{self, Write as _};
 use std::os::unix::process::CommandExt as _;
@@ -9,7 +11,7 @@ use anyhow::{Context as _, Result, ensure};
 use clap::Subcommand;
 use kit::lab::{self, Lab};
 use kit::layout::Balancer::{self, First, Second};
-use kit::layout::{Layout, VIP};
+use kit::layout::{DBS, Layout, SITE, VIP, db_name};
 use kit::netns::Namespace;
 
 use crate::{programs, setup};
@@ -36,7 +38,11 @@ enum Action {
         #[arg(long)]
         single: bool,
 
-        /// How many web servers
+        /// A whole site: DNS in front, app servers and databases behind the web servers
+        #[arg(long)]
+        site: bool,
+
+        /// How many web servers; a site has at most 9
         #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=200))]
         webs: u8,
     },
@@ -44,17 +50,23 @@ enum Action {
     Down,
     /// List the labs and what runs in them
     Status,
-    /// Cut a load balancer off and kill everything on it, as if it lost power
+    /// Kill everything on a host; a load balancer is cut off, too, as if it lost power
     Kill {
-        /// The load balancer: lb or lb2
+        /// The host: lb, lb2, web1, app1, db1, dns, …
         host: String,
     },
-    /// Give it power again, and start lbd on it
+    /// Start again what a host is there for
     Revive {
-        /// The load balancer: lb or lb2
+        /// The host: lb, lb2, web1, app1, db1, dns, …
         host: String,
     },
-    /// Run a command on a host of the lab: client, lb, lb2, switch, web1, web2, …
+    /// Make a site reachable from this machine, at a port of the loopback interface, until Ctrl-C
+    Open {
+        /// The port
+        #[arg(long, default_value_t = 8443)]
+        port: u16,
+    },
+    /// Run a command on a host of the lab: client, lb, lb2, switch, web1, app1, db1, dns, …
     Exec {
         /// The host
         host: String,
@@ -66,11 +78,12 @@ enum Action {
 
 pub(crate) fn run(args: Args) -> Result<()> {
     match args.action {
-        Action::Up { single, webs } => up(&args.name, single, webs),
+        Action::Up { single, site, webs } => up(&args.name, single, site, webs),
         Action::Down => Lab::down(&args.name),
         Action::Status => status(),
-        Action::Kill { host } => open(&args.name, &host, Lab::kill_balancer),
-        Action::Revive { host } => open(&args.name, &host, Lab::revive_balancer),
+        Action::Kill { host } => act(&args.name, &host, Lab::kill_balancer, Lab::kill_host),
+        Action::Revive { host } => act(&args.name, &host, Lab::revive_balancer, Lab::revive_host),
+        Action::Open { port } => relay::serve(&args.name, port),
         Action::Exec { host, command } => exec(&args.name, &host, &command),
     }
 }
@@ -91,13 +104,16 @@ pub(crate) fn ensure_free(name: &str) -> Result<()> {
     Ok(())
 }
 
-fn up(name: &str, single: bool, webs: u8) -> Result<()> {
+fn up(name: &str, single: bool, site: bool, webs: u8) -> Result<()> {
     ensure_free(name)?;
     let programs = programs()?;
     kit::interrupt::catch()?;
     let mut builder = Lab::builder(programs).name(name).webs(webs);
     if !single {
         builder = builder.pair();
+    }
+    if site {
+        builder = builder.site();
     }
     let mut lab = builder.build()?;
     start(&mut lab)?;
@@ -113,7 +129,11 @@ pub(crate) fn start(lab: &mut Lab) -> Result<()> {
     lab.config.interval = "500ms".to_owned();
     lab.config.timeout = "500ms".to_owned();
     lab.write_config()?;
-    lab.start_webs()?;
+    if lab.layout().is_site() {
+        lab.start_site()?;
+    } else {
+        lab.start_webs()?;
+    }
     for &balancer in lab.layout().balancers() {
         lab.start_lbd_on(balancer)?;
     }
@@ -125,17 +145,31 @@ pub(crate) fn start(lab: &mut Lab) -> Result<()> {
     Ok(())
 }
 
-/// Does something to a load balancer of a lab that is left running.
-fn open(name: &str, host: &str, act: fn(&mut Lab, Balancer) -> Result<()>) -> Result<()> {
+/// Does something to a host of a lab that is left running.
+fn act(
+    name: &str,
+    host: &str,
+    to_balancer: fn(&mut Lab, Balancer) -> Result<()>,
+    to_other: fn(&mut Lab, &str) -> Result<()>,
+) -> Result<()> {
     let mut lab = Lab::open(name, programs()?)?;
-    let balancers = lab.layout().balancers();
-    let known: Vec<&str> = balancers.iter().map(|it| it.host()).collect();
-    let balancer = balancers.iter().find(|it| it.host() == host);
-    let balancer = balancer.with_context(|| {
-        let known = known.join(", ");
-        format!("there is no load balancer {host} in {name}, but {known}")
-    })?;
-    act(&mut lab, *balancer)
+    ensure_host(lab.layout(), host)?;
+    let mut balancers = lab.layout().balancers().iter();
+    match balancers.find(|it| it.host() == host) {
+        Some(&balancer) => to_balancer(&mut lab, balancer),
+        None => to_other(&mut lab, host),
+    }
+}
+
+fn ensure_host(layout: &Layout, host: &str) -> Result<()> {
+    let hosts = layout.hosts();
+    ensure!(
+        hosts.iter().any(|known| known == host),
+        "there is no host {host} in {}, but {}",
+        layout.name(),
+        hosts.join(", ")
+    );
+    Ok(())
 }
 
 /// Writes to standard output. `println!` would panic where nobody reads any further.
@@ -159,15 +193,28 @@ pub(crate) fn explain(lab: &Lab) -> String {
         )
     };
     let first = lbctl(First);
+    let (service, curl) = if layout.is_site() {
+        let authority = layout.pki_dir().join("ca.pem");
+        let authority = authority.display();
+        (
+            "https",
+            format!("curl -s --cacert {authority} https://{SITE}/"),
+        )
+    } else {
+        ("www", format!("curl -s http://{VIP}/whoami"))
+    };
     let mut text = format!(
         "The lab {name} is up. To look around:\n\
          \n  {first} status\
          \n  {first} backend list\
-         \n  {first} backend drain www/web1\
-         \n  cargo xtask lab exec --name {name} client -- curl -s http://{VIP}/whoami\
+         \n  {first} backend drain {service}/web1\
+         \n  cargo xtask lab exec --name {name} client -- {curl}\
          \n  cargo xtask lab exec --name {name} lb -- ip -brief address\
          \n  cargo xtask lab status\n",
     );
+    if layout.is_site() {
+        text += &explain_site(lab);
+    }
     if layout.is_pair() {
         let second = lbctl(Second);
         text += &format!(
@@ -186,6 +233,28 @@ pub(crate) fn explain(lab: &Lab) -> String {
         layout.run_dir().display(),
     );
     text
+}
+
+/// What else there is to try where there is a whole site.
+fn explain_site(lab: &Lab) -> String {
+    let name = lab.layout().name();
+    let webapp = lab.programs().webapp.display();
+    let databases = lab.layout().config_for("db");
+    let databases = databases.display();
+    let db = format!("cargo xtask lab exec --name {name} app1 -- {webapp} db --config {databases}");
+    let primary = lab.primary().unwrap_or(1);
+    let heir = (1..=DBS).rfind(|n| *n != primary).unwrap_or(primary);
+    let (primary, heir) = (db_name(primary), db_name(heir));
+    format!(
+        "\nThe site is https://{SITE}/. To open it in a browser of this machine:\n\
+         \n  cargo xtask lab open --name {name}\n\
+         \nTo see it go on without a part, and what becomes of it without the primary:\n\
+         \n  cargo xtask lab kill --name {name} web2       # or app1, db3, dns; revive starts it again\
+         \n  {db} status\
+         \n  cargo xtask lab kill --name {name} {primary}\
+         \n  {db} promote {heir}\
+         \n  cargo xtask lab revive --name {name} {primary}     # made anew, as a replica\n"
+    )
 }
 
 fn status() -> Result<()> {
@@ -229,17 +298,8 @@ fn running(namespace: &Namespace) -> Result<String> {
 
 fn exec(name: &str, host: &str, command: &[String]) -> Result<()> {
     let layout = Layout::load(name)?;
-    let hosts = layout.hosts();
-    ensure!(
-        hosts.iter().any(|known| known == host),
-        "there is no host {host} in {name}, but {}",
-        hosts.join(", ")
-    );
+    ensure_host(&layout, host)?;
     let (program, arguments) = command.split_first().context("no command given")?;
-    let error = layout
-        .namespace(host)
-        .command(program)?
-        .args(arguments)
-        .exec();
+    let error = layout.command(host, program)?.args(arguments).exec();
     Err(error).with_context(|| format!("failed to run {program}"))
 }

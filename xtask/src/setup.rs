@@ -14,15 +14,19 @@ mod plan;
 
 use plan::Plan;
 
-/// Programs that the lab and the tests call, and the Debian packages that have them.
+/// Programs that the lab, the tests and the benchmarks call, and the Debian packages that have them.
 const LAB_PROGRAMS: &[(&str, &[&str])] = &[
     ("ip", &["iproute2"]),
     ("ethtool", &["ethtool"]),
     ("nft", &["nftables"]),
     ("haproxy", &["haproxy"]),
     ("keepalived", &["keepalived"]),
+    ("nginx", &["nginx"]),
+    ("mariadbd", &["mariadb-server"]),
+    ("mariadb", &["mariadb-client"]),
     ("curl", &["curl"]),
     ("faketime", &["faketime"]),
+    ("dnsmasq", &["dnsmasq-base"]),
     ("cc", &["gcc", "libc6-dev"]),
 ];
 

@@ -374,6 +374,9 @@ pub struct Check {
     /// `tcp`, `http` or `none`.
     #[serde(rename = "type")]
     pub kind: String,
+    /// Another one than the backend's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub port: Option<u16>,
     /// For `http`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path: Option<String>,

@@ -175,6 +175,9 @@ struct CheckArguments {
     /// tcp, http or none
     #[arg(long, value_name = "TYPE")]
     check_type: Option<String>,
+    /// Another port than the one that gets connections
+    #[arg(long, value_name = "PORT", requires = "check_type")]
+    check_port: Option<u16>,
     /// What is asked for, with http
     #[arg(long, value_name = "PATH", requires = "check_type")]
     check_path: Option<String>,
@@ -202,6 +205,7 @@ impl CheckArguments {
     fn check(self) -> Option<Check> {
         Some(Check {
             kind: self.check_type?,
+            port: self.check_port,
             path: self.check_path,
             host: self.check_host,
             expect: self.check_expect,

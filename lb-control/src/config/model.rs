@@ -341,6 +341,8 @@ pub enum Admin {
 pub struct Check {
     /// What is asked.
     pub probe: Probe,
+    /// The port that is asked; the backend's own if not given.
+    pub port: Option<u16>,
     /// From the beginning of one probe to that of the next.
     pub interval: Duration,
     /// How long a probe may take. At most the interval.
@@ -373,6 +375,7 @@ impl Default for Check {
     fn default() -> Self {
         Self {
             probe: Probe::Tcp,
+            port: None,
             interval: Duration::from_secs(2),
             timeout: Duration::from_secs(1),
             rise: 2,

@@ -370,6 +370,7 @@ fn check(raw: &raw::Check) -> Result<Check, Fault> {
     }
     let written = values::CheckText {
         kind: text(&raw.kind),
+        port: number(&raw.port),
         path: text(&raw.path),
         host: text(&raw.host),
         expect: number(&raw.expect),
@@ -381,6 +382,7 @@ fn check(raw: &raw::Check) -> Result<Check, Fault> {
     written.check().map_err(|fault| Fault {
         span: match fault.key {
             "type" => raw.kind.as_ref().map(Spanned::span),
+            "port" => raw.port.as_ref().map(Spanned::span),
             "path" => raw.path.as_ref().map(Spanned::span),
             "host" => raw.host.as_ref().map(Spanned::span),
             "expect" => raw.expect.as_ref().map(Spanned::span),

@@ -97,6 +97,7 @@ pub(super) struct Service {
 pub(super) struct Check {
     #[serde(rename = "type")]
     pub(super) kind: Option<Spanned<String>>,
+    pub(super) port: Option<Spanned<i64>>,
     pub(super) path: Option<Spanned<String>>,
     pub(super) host: Option<Spanned<String>>,
     pub(super) expect: Option<Spanned<i64>>,

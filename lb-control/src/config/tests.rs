@@ -160,6 +160,16 @@ fn values_out_of_range_are_refused_where_they_are() {
         "type = \"tcp\"\npath",
         &["path is for checks of type http"],
     );
+    refused(
+        "type = \"http\"\npath = \"/healthz\"",
+        "type = \"none\"\nport = 80",
+        &["port is for checks that connect"],
+    );
+    refused(
+        "type = \"http\"",
+        "type = \"http\"\nport = 0",
+        &["port 0 is out of range: 1 to 65535"],
+    );
 }
 
 #[test]
@@ -330,8 +340,12 @@ fn some_check() -> impl Strategy<Value = Check> {
             }
         }),
     ];
-    (probe, 100_u64..100_000, 1_u64..100, 1_u32..9, 1_u32..9).prop_map(
-        |(probe, interval, timeout, rise, fall)| Check {
+    let port = proptest::option::of(1_u16..);
+    let times = (100_u64..100_000, 1_u64..100);
+    (probe, port, times, 1_u32..9, 1_u32..9).prop_map(
+        |(probe, port, (interval, timeout), rise, fall)| Check {
+            // Nothing is asked, at no port.
+            port: port.filter(|_| probe != Probe::None),
             probe,
             interval: Duration::from_millis(interval),
             timeout: Duration::from_millis(timeout),
@@ -423,7 +437,7 @@ fn the_documented_configurations_are_right() {
     let (_, rest) = documents[1].split_once("```toml\n").unwrap();
     let (text, _) = rest.split_once("```").unwrap();
     let service = "[[service]]\nname = \"www\"\nvip = \"192.0.2.10:80/tcp\"\n\
-        [service.check]\ntype = \"http\"\npath = \"/healthz\"\nhost = \"www.example.com\"\n\
+        [service.check]\ntype = \"http\"\nport = 8081\npath = \"/healthz\"\nhost = \"www.example.com\"\n\
         [[service.backend]]\nname = \"web1\"\naddress = \"10.0.2.11:8080\"\n";
     let ha = "[ha]\ninterface = \"eth0\"\nvrid = 51\npeer = \"192.0.2.3\"\n\
         addresses = [\"10.0.2.1/32 dev eth1\"]\n";

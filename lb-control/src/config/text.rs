@@ -81,6 +81,9 @@ impl fmt::Display for Check {
             Probe::Tcp => f.write_str("tcp")?,
             Probe::Http { path, expect, .. } => write!(f, "http {path} {expect}")?,
         }
+        if let Some(port) = self.port {
+            write!(f, " at port {port}")?;
+        }
         write!(f, " every {}", humantime::format_duration(self.interval))
     }
 }

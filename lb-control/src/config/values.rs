@@ -9,6 +9,7 @@ use std::time::Duration;
 /// Slots of a service's table. The upper end is Maglev's "small" prime.
 const SLOTS: RangeInclusive<i64> = 251..=65_537;
 const WEIGHT: RangeInclusive<i64> = 1..=1_000;
+const PORT: RangeInclusive<i64> = 1..=65_535;
 const STATUS: RangeInclusive<i64> = 100..=599;
 const IN_A_ROW: RangeInclusive<i64> = 1..=1_000;
 const SECOND: Duration = Duration::from_secs(1);
@@ -182,6 +183,7 @@ pub(super) fn duration(
 #[derive(Default)]
 pub(super) struct CheckText<'a> {
     pub(super) kind: Option<&'a str>,
+    pub(super) port: Option<i64>,
     pub(super) path: Option<&'a str>,
     pub(super) host: Option<&'a str>,
     pub(super) expect: Option<i64>,
@@ -227,6 +229,7 @@ impl CheckText<'_> {
         };
         Ok(Check {
             probe: self.probe()?,
+            port: self.port()?,
             interval,
             timeout,
             rise: in_a_row("rise", self.rise, default.rise)?,
@@ -258,6 +261,20 @@ impl CheckText<'_> {
                 "{key} is for checks of type http, and this one is {kind}"
             ))),
             None => Ok(probe),
+        }
+    }
+
+    fn port(&self) -> Result<Option<u16>, CheckFault> {
+        let at = |message| CheckFault {
+            key: "port",
+            message,
+        };
+        match self.port {
+            Some(_) if self.kind == Some("none") => Err(at(
+                "port is for checks that connect, and this one is none".to_owned(),
+            )),
+            Some(port) => within("port", port, &PORT).map(Some).map_err(at),
+            None => Ok(None),
         }
     }
 
@@ -293,6 +310,7 @@ impl CheckText<'_> {
 pub(super) fn check_from_api(check: &types::Check) -> Result<Check, String> {
     CheckText {
         kind: Some(&check.kind),
+        port: check.port.map(i64::from),
         path: check.path.as_deref(),
         host: check.host.as_deref(),
         expect: check.expect.map(i64::from),
@@ -316,6 +334,7 @@ impl From<&Check> for types::Check {
         };
         Self {
             kind: kind.to_owned(),
+            port: check.port,
             path,
             host,
             expect,

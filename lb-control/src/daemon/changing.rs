@@ -242,6 +242,9 @@ impl<D: Dataplane> Daemon<D> {
         let known: BTreeSet<BackendRef> = self.ids.keys().cloned().collect();
         self.health.retain(|backend, _| known.contains(backend));
         self.world.up.retain(|backend, _| known.contains(backend));
+        self.world
+            .finishing
+            .retain(|backend| known.contains(backend));
         self.watch();
         self.look_at_host();
         self.tell_router();

@@ -455,12 +455,20 @@ impl<D: Dataplane> Daemon<D> {
             return;
         }
         let before = self.world.up.insert(event.backend.clone(), event.up);
+        let finished = if event.finishes {
+            !self.world.finishing.insert(event.backend.clone())
+        } else {
+            self.world.finishing.remove(&event.backend)
+        };
+        let unchanged = before == Some(event.up) && finished == event.finishes;
         let since = match self.health.get(&event.backend) {
-            Some(health) if before == Some(event.up) => health.since,
+            Some(health) if unchanged => health.since,
             _ => {
                 let (backend, reason) = (&event.backend, &event.reason);
                 if event.up {
                     tracing::info!(%backend, reason, "backend is up");
+                } else if event.finishes {
+                    tracing::warn!(%backend, reason, "backend is not ready, and finishes what it has");
                 } else {
                     tracing::warn!(%backend, reason, "backend is down");
                 }

@@ -331,8 +331,10 @@ fn describe(check: &Check) -> String {
         Probe::Tcp => "TCP connect".to_owned(),
         Probe::Http { path, expect, .. } => format!("GET {path}, {expect} expected"),
     };
+    let port = check.port.map(|port| format!(" at port {port}"));
     format!(
-        "{probe}, every {}, time-out {}, rise {}, fall {}",
+        "{probe}{}, every {}, time-out {}, rise {}, fall {}",
+        port.unwrap_or_default(),
         humantime::format_duration(check.interval),
         humantime::format_duration(check.timeout),
         check.rise,

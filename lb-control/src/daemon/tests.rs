@@ -87,6 +87,7 @@ fn checked(daemon: &mut Daemon<Memory>, backends: &[u8], up: bool) {
             backend: named(n),
             address,
             up,
+            finishes: false,
             reason: "a test says so".to_owned(),
         });
     }
@@ -426,6 +427,28 @@ async fn a_file_that_is_refused_is_an_alarm_until_it_is_right() {
     assert!(daemon.status().alarms[0].contains("lbd.toml:1:1"));
     daemon.read_again(Ok(file(directory.path(), &[1])));
     assert!(daemon.status().alarms.is_empty());
+}
+
+/// One that says that it is not ready gets nothing new, and finishes what it has; until it is silent.
+#[tokio::test]
+async fn one_that_is_not_ready_keeps_its_connections() {
+    let (_directory, mut daemon) = serving(&[1, 2]);
+    let id = daemon.ids[&named(1)];
+    let says = |finishes| HealthEvent {
+        backend: named(1),
+        address: SocketAddrV4::new(Ipv4Addr::new(10, 0, 2, 1), 80),
+        up: false,
+        finishes,
+        reason: "a test says so".to_owned(),
+    };
+    daemon.on_health(says(true));
+    assert_eq!(owned(&daemon, 1), 0, "it gets new connections");
+    assert!(unrecorded(&daemon).contains(&id), "its connections are cut");
+    assert!(daemon.tables.backends[&id].is_alive());
+
+    daemon.on_health(says(false));
+    assert!(!unrecorded(&daemon).contains(&id), "it is dead");
+    assert!(!daemon.tables.backends[&id].is_alive());
 }
 
 /// One is long dead before the others fail together: it does not go on with them.

@@ -29,6 +29,8 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 pub struct World {
     /// Which backends are up, according to their checks. Absent: not known yet.
     pub up: BTreeMap<BackendRef, bool>,
+    /// Those of them that are down, and yet finish the connections that they have.
+    pub finishing: BTreeSet<BackendRef>,
     /// Their next hops.
     pub next_hops: BTreeMap<Ipv4Addr, NextHop>,
     /// Addresses that have none, and why.
@@ -235,7 +237,7 @@ fn candidate(
         weight: backend.weight,
         hop,
         serves,
-        dead: up == Some(false) && !fit,
+        dead: up == Some(false) && !fit && !(reachable && world.finishing.contains(name)),
     }
 }
 

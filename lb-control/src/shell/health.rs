@@ -8,7 +8,7 @@ mod probe;
 mod tests;
 
 use crate::config::{BackendRef, Check, Probe};
-use crate::proto::health::{Due, Machine, Params, Transition};
+use crate::proto::health::{Down, Due, Machine, Params, Transition};
 use std::collections::BTreeMap;
 use std::collections::hash_map::DefaultHasher;
 use std::future::Future;
@@ -39,6 +39,8 @@ pub struct HealthEvent {
     pub address: SocketAddrV4,
     /// Whether it is up now.
     pub up: bool,
+    /// Whether it is down, and yet its connections can go on.
+    pub finishes: bool,
     /// Why, in words: `GET /healthz: status 503, expected 200`.
     pub reason: String,
 }
@@ -110,18 +112,25 @@ async fn follow(
 /// Checks one target until it is aborted, or nobody listens any more.
 async fn watch_over(backend: BackendRef, target: Target, events: mpsc::Sender<HealthEvent>) {
     let Target { address, check, up } = target;
-    let event = |up, reason| HealthEvent {
+    let event = |up, finishes, reason| HealthEvent {
         backend: backend.clone(),
         address,
         up,
+        finishes,
         reason,
     };
     if check.probe == Probe::None {
         // Should nobody listen any more, there is nothing left to do anyway.
-        let _ = events.send(event(true, "not checked".to_owned())).await;
+        let _ = events
+            .send(event(true, false, "not checked".to_owned()))
+            .await;
         return;
     }
 
+    let asked = match check.port {
+        Some(port) => SocketAddrV4::new(*address.ip(), port),
+        None => address,
+    };
     let mut machine = Machine::new(params(&check), up, Instant::now(), seed(&backend));
     let mut running: Option<Pin<Box<dyn Future<Output = _> + Send>>> = None;
     loop {
@@ -136,7 +145,7 @@ async fn watch_over(backend: BackendRef, target: Target, events: mpsc::Sender<He
                 Due::Start(id) => {
                     let check = &check;
                     running = Some(Box::pin(async move {
-                        (id, probe::run(&check.probe, address).await)
+                        (id, probe::run(&check.probe, asked).await)
                     }));
                     None
                 }
@@ -148,8 +157,8 @@ async fn watch_over(backend: BackendRef, target: Target, events: mpsc::Sender<He
         };
         let event = match transition {
             None => continue,
-            Some(Transition::Up) => event(true, probe::success(&check.probe)),
-            Some(Transition::Down(reason)) => event(false, reason),
+            Some(Transition::Up) => event(true, false, probe::success(&check.probe)),
+            Some(Transition::Down(Down { reason, finishes })) => event(false, finishes, reason),
         };
         if events.send(event).await.is_err() {
             return;

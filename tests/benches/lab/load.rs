@@ -1,173 +1,29 @@
 //! The client: many connections that ask as fast as they are answered, and check each answer.
 
-use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::thread::JoinHandle;
-use std::time::Duration;
 
-use anyhow::{Result, anyhow};
-use kit::netns::Namespace;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
-use tokio::task::JoinSet;
-use tokio::time::timeout;
+
+use crate::support::load::{Client, Connections, Work, while_, wrong};
 
 /// What is asked for: the name of the server, in the body and in a header.
 pub(crate) const PATH: &str = "/whoami";
-/// Threads, each with its share of the connections.
-const THREADS: usize = 2;
-/// How often a thread looks whether it is time to stop.
-const LOOK: Duration = Duration::from_millis(20);
-/// How long the last answers may take. A connection that is still waiting then counts as an error:
-/// it may have waited all the while.
-const PATIENCE: Duration = Duration::from_secs(3);
 /// Longer than any right answer.
 const LONGEST: usize = 1_024;
 
-/// How connections are used.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Connections {
-    /// For as many requests as there is time for.
-    Kept,
-    /// For one request, after which the server closes.
-    Closed,
-}
-
-/// What went wrong, and how often.
-pub(crate) type Errors = BTreeMap<String, u64>;
-
-/// Clients at work. Dropping this sends them home.
-pub(crate) struct Load {
-    stop: Arc<AtomicBool>,
-    requests: Vec<Arc<AtomicU64>>,
-    threads: Vec<JoinHandle<Result<io::Result<Errors>>>>,
-}
-
-impl Load {
-    /// Starts `clients` clients in `namespace`. Each has a connection at a time; they connect to
-    /// `targets` in turn.
-    pub(crate) fn start(
-        namespace: &Namespace,
-        targets: Vec<SocketAddr>,
-        connections: Connections,
-        clients: usize,
-    ) -> Result<Self> {
-        let targets: Arc<[SocketAddr]> = targets.into();
-        let mut load = Self {
-            stop: Arc::new(AtomicBool::new(false)),
-            requests: Vec::new(),
-            threads: Vec::new(),
-        };
-        for _ in 0..THREADS {
-            let client = Client {
-                targets: Arc::clone(&targets),
-                connections,
-                count: clients.div_ceil(THREADS),
-                stop: Arc::clone(&load.stop),
-                requests: Arc::default(),
-            };
-            load.requests.push(Arc::clone(&client.requests));
-            load.threads.push(namespace.spawn(move || client.work())?);
-        }
-        Ok(load)
-    }
-
-    /// How many right answers there were.
-    pub(crate) fn requests(&self) -> u64 {
-        let each = self.requests.iter();
-        each.map(|requests| requests.load(Ordering::Relaxed)).sum()
-    }
-
-    /// Lets the clients finish what they have begun.
-    pub(crate) fn stop(mut self) -> Result<Errors> {
-        self.stop.store(true, Ordering::Relaxed);
-        let mut errors = Errors::new();
-        for thread in self.threads.drain(..) {
-            let found = thread
-                .join()
-                .map_err(|_| anyhow!("a client panicked"))???;
-            for (what, count) in found {
-                *errors.entry(what).or_default() += count;
-            }
-        }
-        Ok(errors)
-    }
-}
-
-impl Drop for Load {
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
-        for thread in self.threads.drain(..) {
-            // Whoever drops this has given up on the outcome.
-            let _ = thread.join();
-        }
-    }
-}
-
-/// A thread's clients.
+/// A client that connects to these in turn.
 #[derive(Clone)]
-struct Client {
-    targets: Arc<[SocketAddr]>,
-    connections: Connections,
-    count: usize,
-    stop: Arc<AtomicBool>,
-    requests: Arc<AtomicU64>,
+pub(crate) struct Asking {
+    pub(crate) targets: Arc<[SocketAddr]>,
+    pub(crate) connections: Connections,
 }
 
-impl Client {
-    fn work(self) -> io::Result<Errors> {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()?;
-        runtime.block_on(async {
-            let mut clients = JoinSet::new();
-            for first in 0..self.count {
-                let client = self.clone();
-                clients.spawn(async move { client.ask(first).await });
-            }
-            while !self.stop.load(Ordering::Relaxed) {
-                tokio::time::sleep(LOOK).await;
-            }
-            let mut errors = Errors::new();
-            let all = async {
-                while let Some(found) = clients.join_next().await {
-                    for (what, count) in found? {
-                        *errors.entry(what).or_default() += count;
-                    }
-                }
-                io::Result::Ok(())
-            };
-            if let Ok(result) = timeout(PATIENCE, all).await {
-                result?;
-            } else {
-                let waiting = clients.len() as u64;
-                errors.insert("no answer in time".to_owned(), waiting);
-            }
-            Ok(errors)
-        })
-    }
-
-    /// One connection at a time, until it is time to stop.
-    async fn ask(&self, first: usize) -> Errors {
-        let mut errors = Errors::new();
-        let mut targets = self.targets.iter().cycle().skip(first);
-        while !self.stop.load(Ordering::Relaxed)
-            && let Some(&target) = targets.next()
-        {
-            if let Err(error) = self.connection(target).await {
-                *errors.entry(error.to_string()).or_default() += 1;
-                // Not to fill the time with errors.
-                tokio::time::sleep(Duration::from_millis(10)).await;
-            }
-        }
-        errors
-    }
-
-    /// A connection, for as many requests as it is meant for.
-    async fn connection(&self, target: SocketAddr) -> io::Result<()> {
+impl Client for Asking {
+    async fn connection(&self, turn: usize, work: &Work) -> io::Result<()> {
+        let target = self.targets[turn % self.targets.len()];
         let mut stream = TcpStream::connect(target)
             .await
             .map_err(while_("connecting"))?;
@@ -187,8 +43,8 @@ impl Client {
                     return Err(wrong("more than an answer"));
                 }
             }
-            self.requests.fetch_add(1, Ordering::Relaxed);
-            if self.connections == Connections::Closed || self.stop.load(Ordering::Relaxed) {
+            work.answered();
+            if self.connections == Connections::Closed || work.is_over() {
                 return Ok(());
             }
         }
@@ -239,13 +95,4 @@ fn is_right(bytes: &[u8]) -> io::Result<bool> {
         return Err(wrong("another body than the server's name"));
     }
     Ok(true)
-}
-
-/// Says in an error what was being done.
-fn while_(what: &'static str) -> impl Fn(io::Error) -> io::Error {
-    move |error| io::Error::new(error.kind(), format!("{what}: {error}"))
-}
-
-fn wrong(what: &'static str) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, what)
 }

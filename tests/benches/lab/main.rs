@@ -22,13 +22,16 @@ use kit::lab::Lab;
 use kit::wait;
 
 use contender::Contender;
-use load::{Connections, Load, PATH};
+use load::{Asking, PATH};
+use support::load::{Connections, Load};
 use support::{Options, Progress, pause};
 
 /// Rounds, unless told.
 const ROUNDS: u32 = 5;
 /// Web servers.
 pub(crate) const WEBS: u8 = 3;
+/// Threads of the client, each with its share of the connections.
+const THREADS: usize = 2;
 /// What runs at the start of a measurement, and does not count.
 const WARM_UP: Duration = Duration::from_millis(300);
 
@@ -142,22 +145,22 @@ impl Found {
         connections: Connections,
         args: &Args,
     ) -> Result<()> {
-        let load = Load::start(
-            &lab.client(),
-            contender.targets(),
+        let asking = Asking {
+            targets: contender.targets().into(),
             connections,
-            args.connections,
-        )?;
+        };
+        let load = Load::start(&lab.client(), THREADS, &asking, args.connections)?;
         pause(WARM_UP)?;
-        let (start, before) = (Instant::now(), load.requests());
+        let (start, before) = (Instant::now(), load.answers());
         pause(args.seconds)?;
-        let (took, after) = (start.elapsed(), load.requests());
+        let (took, after) = (start.elapsed(), load.answers());
         let rate = (after - before) as f64 / took.as_secs_f64();
         match connections {
             Connections::Kept => self.keep_rps.push(rate),
             Connections::Closed => self.close_rps.push(rate),
         }
-        for (what, count) in load.stop()? {
+        let (_, errors) = load.stop()?;
+        for (what, count) in errors {
             eprintln!(
                 "\nERRORS: {}, {connections:?} connections: {count} x {what}",
                 contender.name()

@@ -4,6 +4,7 @@
 #![allow(dead_code, reason = "no benchmark needs all of it")]
 
 pub(crate) mod haproxy;
+pub(crate) mod load;
 
 use std::io::{self, IsTerminal as _};
 use std::path::{Path, PathBuf};

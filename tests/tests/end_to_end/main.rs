@@ -86,6 +86,14 @@ scenarios! {
         addresses_of_ipv6_are_taken_over
         keepalived_follows_lbd_over_ipv6
         lbd_follows_keepalived_over_ipv6;
+    site:
+        a_page_comes_through_all_tiers
+        everybody_reads_their_own_posts
+        nothing_redundant_is_missed
+        a_dead_primary_pauses_writing_until_one_is_promoted
+        without_app_servers_the_rest_is_there
+        strangers_between_tiers_are_refused
+        a_web_server_that_stops_in_order_loses_nothing;
     bad_input:
         broken_packets_disturb_nobody
         bad_clients_of_the_api_harm_nobody;

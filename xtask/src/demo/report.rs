@@ -1,13 +1,15 @@
 //! The demo's account on the terminal.
 
+use std::collections::BTreeMap;
 use std::io::{self, IsTerminal as _, Write as _};
-
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
+use kit::crowd;
 use kit::layout::{Balancer, web_name};
 
 use super::load::{HELD, Tally};
+use super::site::tiers;
 use super::transfer::Outcome;
 
 /// Prints, in colour where that is welcome, and notes what is not as it was promised.
@@ -55,8 +57,8 @@ impl Report {
             "this is not as it was promised:\n  {}",
             self.failures.join("\n  ")
         );
-        let text = "As promised: planned changes went unnoticed, and no connection was lost with a \
-                    load balancer.";
+        let text = "As promised: planned changes went unnoticed, no connection was lost with a load \
+                    balancer,\nand nothing that was acknowledged with a database.";
         println!("{}", self.paint(Style::Green, text));
         Ok(())
     }
@@ -66,6 +68,61 @@ impl Report {
         print!("{phase:<34}");
         // Whoever looks on may have gone; the report goes on for those who have not.
         let _ = io::stdout().flush();
+    }
+
+    /// Where a request goes next.
+    pub(crate) fn follow(&self, number: u8, where_to: &str, what: &str) {
+        println!("  {number} {where_to:<14} {what}");
+    }
+
+    /// The same, where it took so long.
+    pub(crate) fn stop(&self, number: u8, where_to: &str, what: &str, took: Duration) {
+        let milliseconds = took.as_secs_f64() * 1_000.0;
+        self.follow(number, where_to, &format!("{what} ({milliseconds:.0} ms)"));
+    }
+
+    /// The head of the table about the whole site.
+    pub(crate) fn head_of_site(&self) {
+        println!();
+        let head = format!(
+            "{:<34}{:>8}{:>8}{:>8}{:>8}{:>8}{:>8}{:>10}",
+            "while", "seconds", "pages", "posts", "paused", "errors", "broken", "slowest"
+        );
+        println!("{}", self.paint(Style::Bold, &head));
+    }
+
+    /// The rest of a row of that table, and who answered.
+    pub(crate) fn row_of_site(&self, tally: &crowd::Tally) {
+        println!(
+            "{:>8.1}{:>8}{:>8}{:>8}{}{:>8}{:>7.0} ms",
+            tally.lasted.as_secs_f64(),
+            tally.pages,
+            tally.posts,
+            tally.paused,
+            self.bad(tally.failed(), 8),
+            tally.broken,
+            tally.slowest.as_secs_f64() * 1_000.0,
+        );
+        let [webs, apps, databases] = tiers();
+        println!(
+            "    pages: {}; {}; {}    posts: {}",
+            shares(&webs, &tally.read_at),
+            shares(&apps, &tally.read_at),
+            counts(&databases, &tally.read_at),
+            counts(&databases, &tally.written_at),
+        );
+        for (what, count) in &tally.errors {
+            println!("    {count} × {what}");
+        }
+    }
+
+    /// What that table's columns mean.
+    pub(crate) fn legend_of_site(&self) {
+        println!(
+            "paused: posts that the site would not take for the time being, and said so.\n\
+             broken: connections that were kept, and gone when they were to be used again; the page was \
+             asked for on another."
+        );
     }
 
     /// The head of the table about the web servers, and who served how many.
@@ -178,6 +235,30 @@ impl Report {
         } else {
             text.to_owned()
         }
+    }
+}
+
+/// Which part of the answers each of these servers had.
+fn shares(servers: &[String], answers: &BTreeMap<String, u64>) -> String {
+    let count = |server: &String| answers.get(server).copied().unwrap_or(0);
+    let all: u64 = servers.iter().map(count).sum();
+    let share = |server| count(server) as f64 / all.max(1) as f64 * 100.0;
+    let shares = servers
+        .iter()
+        .map(|server| format!("{server} {:.0} %", share(server)));
+    shares.collect::<Vec<_>>().join(", ")
+}
+
+/// How many answers each of these servers gave, of those that gave any.
+fn counts(servers: &[String], answers: &BTreeMap<String, u64>) -> String {
+    let counts: Vec<String> = servers
+        .iter()
+        .filter_map(|server| Some(format!("{} at {server}", answers.get(server)?)))
+        .collect();
+    if counts.is_empty() {
+        "none".to_owned()
+    } else {
+        counts.join(", ")
     }
 }
 

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 use kit::lab::Lab;
 use kit::layout::web_name;
 use kit::wait;
+use serde_json::Value;
 
 use super::load::Load;
 use super::report::Report;
@@ -16,7 +17,7 @@ pub(super) const KILLED: u8 = 2;
 
 pub(super) fn wait_until_up(lab: &Lab) -> Result<()> {
     wait::wait_for(PATIENCE, "all web servers to be up", || {
-        (1..=WEBS).try_for_each(|n| expect(lab, n, "operational", "up"))
+        (1..=WEBS).try_for_each(|n| expect(&backend(lab, "www", n)?, "operational", "up"))
     })
 }
 
@@ -42,14 +43,14 @@ pub(super) fn story(lab: &mut Lab, load: &Load, report: &mut Report, each: Durat
     report.begin("web1 is back");
     lab.must_lbctl(&["backend", "enable", "www/web1"])?;
     wait::wait_for(PATIENCE, "web1 to be back", || {
-        expect(lab, 1, "admin", "ready")
+        expect(&backend(lab, "www", 1)?, "admin", "ready")
     })?;
     unnoticed(report, "web1 is back")?;
 
     report.begin("web2 is killed, not yet noticed");
     lab.stop_web(KILLED)?;
     wait::wait_for(PATIENCE, "lbd to notice that web2 is dead", || {
-        expect(lab, KILLED, "operational", "down")
+        expect(&backend(lab, "www", KILLED)?, "operational", "down")
     })?;
     report.row_of_webs(&load.take());
 
@@ -64,15 +65,15 @@ pub(super) fn story(lab: &mut Lab, load: &Load, report: &mut Report, each: Durat
     unnoticed(report, "web2 is started again")
 }
 
-/// An error unless lbd says that web server `n` is in this state.
-fn expect(lab: &Lab, n: u8, field: &str, expected: &str) -> Result<()> {
-    let status = lab.lbctl_json(&["status"])?;
-    let name = web_name(n);
-    let backends = status["services"][0]["backends"].as_array();
-    let backend = backends
-        .and_then(|backends| backends.iter().find(|backend| backend["name"] == *name))
-        .with_context(|| format!("lbctl status does not mention {name}"))?;
-    let state = &backend[field];
+/// What lbd says of web server `n` as a backend of a service.
+pub(super) fn backend(lab: &Lab, service: &str, n: u8) -> Result<Value> {
+    let name = format!("{service}/{}", web_name(n));
+    lab.lbctl_json(&["backend", "show", &name])
+}
+
+/// An error unless a backend is in this state.
+pub(super) fn expect(backend: &Value, field: &str, expected: &str) -> Result<()> {
+    let (name, state) = (&backend["name"], &backend[field]);
     ensure!(
         state == expected,
         "{name} is {state} ({})",

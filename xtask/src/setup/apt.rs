@@ -92,8 +92,13 @@ pub(super) fn missing(packages: Vec<String>) -> Vec<String> {
         .collect()
 }
 
-/// Packages whose services are of the same name, and are not wanted.
-const SERVICES: [&str; 2] = ["haproxy", "keepalived"];
+/// Packages that bring services, which are not wanted.
+const SERVICES: [(&str, &str); 4] = [
+    ("haproxy", "haproxy.service"),
+    ("keepalived", "keepalived.service"),
+    ("mariadb-server", "mariadb.service"),
+    ("nginx", "nginx.service"),
+];
 
 /// Installs packages and keeps their services from starting.
 pub(super) fn install(packages: &[String]) -> Result<()> {
@@ -114,14 +119,15 @@ pub(super) fn install(packages: &[String]) -> Result<()> {
     ensure!(status.success(), INSTALL_FAILED);
     if Path::new("/run/systemd/system").exists() {
         let services = SERVICES.iter();
-        for service in services.filter(|service| packages.iter().any(|each| each == **service)) {
+        let installed = |package: &str| packages.iter().any(|each| each == package);
+        for (package, service) in services.filter(|(package, _)| installed(package)) {
             // The lab starts its own; this one would start at the next boot.
             let status = Command::new("systemctl")
-                .args(["disable", &format!("{service}.service")])
+                .args(["disable", service])
                 .status();
             ensure!(
                 status.is_ok_and(|status| status.success()),
-                "{service} was installed, but its service could not be disabled: run \
+                "{package} was installed, but its service could not be disabled: run \
                  `systemctl disable {service}`"
             );
         }

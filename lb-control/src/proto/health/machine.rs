@@ -19,16 +19,46 @@ pub struct Params {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ProbeId(u64);
 
+/// How a probe failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// In words.
+    pub reason: String,
+    /// Who answered nevertheless.
+    pub answer: Answer,
+}
+
+/// What was heard of a backend when a probe failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// Another answer than the expected one.
+    Other,
+    /// A refused connection: the host lives, and nobody listens.
+    Refused,
+    /// Nothing, or nothing that makes sense.
+    None,
+}
+
 /// What is known of the backend from now on.
 ///
 /// Also reported by the first result that agrees with what was known from before, so that a
-/// reason can be given for it, and when the reason for being down is another one than before.
+/// reason can be given for it, and when what is known of one that is down changes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Transition {
     /// It is up.
     Up,
-    /// It is down, because the last probe failed in this way.
-    Down(String),
+    /// It is down.
+    Down(Down),
+}
+
+/// What is known of a backend that is down.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Down {
+    /// How the last probe failed.
+    pub reason: String,
+    /// Whether its connections can go on: one that ends in order says that it is not ready any more,
+    /// stops listening at some time, and finishes what it has.
+    pub finishes: bool,
 }
 
 /// What was due when the deadline passed.
@@ -50,8 +80,10 @@ pub struct Machine {
     /// Whether a transition was reported. What was known from before is believed, but not
     /// reported before a result confirms or refutes it.
     reported: bool,
-    /// The last failure that was reported: another one is reported, too.
-    failure: Option<String>,
+    /// What was reported last of one that is down: anything else is reported, too.
+    down: Option<Down>,
+    /// Probes in a row that were not answered. One that was never known to be up begins as silent.
+    silent: u32,
     phase: Phase,
     next_id: u64,
 }
@@ -85,7 +117,12 @@ impl Machine {
             params,
             health,
             reported: false,
-            failure: None,
+            down: None,
+            silent: if initial == Some(true) {
+                0
+            } else {
+                params.fall
+            },
             phase: Phase::Waiting { until },
             next_id: 0,
         }
@@ -121,7 +158,7 @@ impl Machine {
         &mut self,
         now: Instant,
         id: ProbeId,
-        result: Result<(), String>,
+        result: Result<(), Failure>,
     ) -> Option<Transition> {
         let Phase::Probing {
             id: running,
@@ -137,14 +174,18 @@ impl Machine {
         self.phase = Phase::Waiting { until };
         match result {
             Ok(()) => self.succeeded(),
-            Err(reason) => self.failed(reason),
+            Err(failure) => self.failed(failure),
         }
     }
 
     /// A probe did not answer in time.
     pub fn on_timeout(&mut self, now: Instant, id: ProbeId) -> Option<Transition> {
         let within = humantime::format_duration(self.params.timeout);
-        self.on_result(now, id, Err(format!("no answer within {within}")))
+        let failure = Failure {
+            reason: format!("no answer within {within}"),
+            answer: Answer::None,
+        };
+        self.on_result(now, id, Err(failure))
     }
 
     fn succeeded(&mut self) -> Option<Transition> {
@@ -158,18 +199,33 @@ impl Machine {
             Health::Down { .. } => (Health::Up { failures: 0 }, true),
         };
         self.health = health;
+        if let Health::Up { .. } = health {
+            self.silent = 0;
+        }
         self.reported |= decided;
         if decided {
-            self.failure = None;
+            self.down = None;
         }
         decided.then_some(Transition::Up)
     }
 
-    fn failed(&mut self, reason: String) -> Option<Transition> {
+    fn failed(&mut self, Failure { reason, answer }: Failure) -> Option<Transition> {
+        match answer {
+            Answer::Other => self.silent = 0,
+            // Its kernel resets by itself what nobody has any more.
+            Answer::Refused if self.down.as_ref().is_some_and(|down| down.finishes) => {
+                self.silent = 0;
+            }
+            Answer::Refused | Answer::None => self.silent = self.silent.saturating_add(1),
+        }
+        let down = Down {
+            reason,
+            finishes: self.silent < self.params.fall,
+        };
         let (health, decided) = match self.health {
             Health::Unknown => (Health::Down { successes: 0 }, true),
             Health::Down { .. } => {
-                let news = self.failure.as_ref() != Some(&reason);
+                let news = self.down.as_ref() != Some(&down);
                 (Health::Down { successes: 0 }, news)
             }
             Health::Up { failures } if failures + 1 < self.params.fall => {
@@ -181,8 +237,8 @@ impl Machine {
         self.health = health;
         self.reported |= decided;
         decided.then(|| {
-            self.failure = Some(reason.clone());
-            Transition::Down(reason)
+            self.down = Some(down.clone());
+            Transition::Down(down)
         })
     }
 }

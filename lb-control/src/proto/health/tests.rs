@@ -1,4 +1,4 @@
-use super::{Due, Machine, Params, ProbeId, Transition};
+use super::{Answer, Down, Due, Failure, Machine, Params, ProbeId, Transition};
 use std::time::{Duration, Instant};
 
 const PARAMS: Params = Params {
@@ -39,22 +39,33 @@ impl Bench {
         }
     }
 
-    /// Runs a probe for each letter: `+` succeeds, `-` fails, `t` times out. Returns what was
-    /// reported after each: `U`, `D`, or `.` for nothing.
+    fn fail(&mut self, id: ProbeId, reason: &str, answer: Answer) -> Option<Transition> {
+        let reason = reason.to_owned();
+        let failure = Failure { reason, answer };
+        self.machine.on_result(self.now, id, Err(failure))
+    }
+
+    /// Runs a probe for each letter: `+` succeeds, `-` is refused, `t` times out, `n` is answered
+    /// otherwise. Returns what was reported after each: `U`, `D`, `F` for down but finishing, or `.`
+    /// for nothing.
     fn run(&mut self, results: &str) -> String {
         let mut reported = String::new();
         for letter in results.chars() {
             let id = self.start();
             let transition = match letter {
                 '+' => self.machine.on_result(self.now, id, Ok(())),
-                '-' => self.machine.on_result(self.now, id, Err("refused".into())),
+                '-' => self.fail(id, "refused", Answer::Refused),
+                'n' => self.fail(id, "not ready", Answer::Other),
                 't' => self.time_out(),
                 other => panic!("no such result: {other}"),
             };
             reported.push(match transition {
                 None => '.',
                 Some(Transition::Up) => 'U',
-                Some(Transition::Down(_)) => 'D',
+                Some(Transition::Down(Down {
+                    finishes: false, ..
+                })) => 'D',
+                Some(Transition::Down(Down { finishes: true, .. })) => 'F',
             });
         }
         reported
@@ -103,6 +114,33 @@ fn what_each_sequence_of_results_reports() {
 }
 
 #[test]
+fn one_that_says_no_finishes_until_it_is_silent() {
+    for (initial, results, reported) in [
+        (None, "n", "F"),
+        (None, "nnn", "F.."),
+        (None, "+nnn", "U..F"),
+        // It says no, then does not listen any more, and then its host is gone.
+        (Some(true), "nnn---tttt", "..FF..F.D."),
+        // It is back, and crashes: refused from the first, it has nothing to finish.
+        (Some(true), "nnn-++---", "..FF.U..D"),
+        // One sign of life is enough.
+        (Some(true), "nnnttnttn", "..FF.FF.F"),
+        (Some(true), "--n", "..F"),
+        (Some(true), "n--", "..F"),
+        (Some(true), "n----", "..F.."),
+        // One that was gone, and starts.
+        (Some(false), "-n++", "DF.U"),
+        (None, "-nn--", "DF.F."),
+    ] {
+        assert_eq!(
+            Bench::new(initial).run(results),
+            reported,
+            "{initial:?} and then {results}"
+        );
+    }
+}
+
+#[test]
 fn flapping_faster_than_rise_and_fall_changes_nothing() {
     let mut up = Bench::new(Some(true));
     assert_eq!(up.run("+"), "U");
@@ -117,18 +155,20 @@ fn flapping_faster_than_rise_and_fall_changes_nothing() {
 fn a_failure_gives_its_reason() {
     let mut bench = Bench::new(None);
     let id = bench.start();
-    let refused = Err("connect: connection refused".to_owned());
+    let down = |reason: &str| {
+        Some(Transition::Down(Down {
+            reason: reason.to_owned(),
+            finishes: false,
+        }))
+    };
     assert_eq!(
-        bench.machine.on_result(bench.now, id, refused),
-        Some(Transition::Down("connect: connection refused".into()))
+        bench.fail(id, "connect: connection refused", Answer::Refused),
+        down("connect: connection refused")
     );
 
     let mut bench = Bench::new(None);
     bench.start();
-    assert_eq!(
-        bench.time_out(),
-        Some(Transition::Down("no answer within 1s".into()))
-    );
+    assert_eq!(bench.time_out(), down("no answer within 1s"));
 }
 
 #[test]

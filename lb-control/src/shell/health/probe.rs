@@ -1,6 +1,7 @@
 //! A single probe: one connection, one question.
 
 use crate::config::Probe;
+use crate::proto::health::{Answer, Failure};
 use bytes::Bytes;
 use http_body_util::Empty;
 use hyper::client::conn::http1;
@@ -14,7 +15,7 @@ use std::pin::pin;
 use tokio::net::TcpStream;
 
 /// Asks once. Says in words what went wrong. Takes as long as it takes: the caller limits it.
-pub(super) async fn run(probe: &Probe, address: SocketAddrV4) -> Result<(), String> {
+pub(super) async fn run(probe: &Probe, address: SocketAddrV4) -> Result<(), Failure> {
     match probe {
         Probe::None => Ok(()),
         Probe::Tcp => {
@@ -27,14 +28,18 @@ pub(super) async fn run(probe: &Probe, address: SocketAddrV4) -> Result<(), Stri
         Probe::Http { path, host, expect } => {
             let stream = connect(address).await?;
             let host = host.clone().unwrap_or_else(|| address.to_string());
-            let status = get(stream, path, &host)
-                .await
-                .map_err(|error| format!("GET {path}: {error}"))?;
+            let status = get(stream, path, &host).await.map_err(|error| Failure {
+                reason: format!("GET {path}: {error}"),
+                answer: Answer::None,
+            })?;
             if status.as_u16() == *expect {
                 Ok(())
             } else {
                 let status = status.as_u16();
-                Err(format!("GET {path}: status {status}, expected {expect}"))
+                Err(Failure {
+                    reason: format!("GET {path}: status {status}, expected {expect}"),
+                    answer: Answer::Other,
+                })
             }
         }
     }
@@ -49,10 +54,14 @@ pub(super) fn success(probe: &Probe) -> String {
     }
 }
 
-async fn connect(address: SocketAddrV4) -> Result<TcpStream, String> {
-    TcpStream::connect(address)
-        .await
-        .map_err(|error| format!("connect: {}", io_words(&error)))
+async fn connect(address: SocketAddrV4) -> Result<TcpStream, Failure> {
+    TcpStream::connect(address).await.map_err(|error| Failure {
+        reason: format!("connect: {}", io_words(&error)),
+        answer: match error.kind() {
+            io::ErrorKind::ConnectionRefused => Answer::Refused,
+            _ => Answer::None,
+        },
+    })
 }
 
 /// Asks for a path, and reads no more than the status.

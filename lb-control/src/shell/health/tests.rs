@@ -12,6 +12,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 fn check(probe: Probe) -> Check {
     Check {
         probe,
+        port: None,
         interval: Duration::from_millis(20),
         timeout: Duration::from_secs(5),
         rise: 2,
@@ -113,6 +114,17 @@ async fn http_follows_the_status() {
     assert_eq!(next(&mut events).await, (false, unavailable));
 
     status.send_replace(200);
+    assert_eq!(next(&mut events).await, fine);
+}
+
+#[tokio::test]
+async fn another_port_can_be_asked() {
+    let (address, _status, _seen) = server(200).await;
+    let nobody = SocketAddrV4::new(*address.ip(), 9);
+    let mut target = target(nobody, http(), None);
+    target.check.port = Some(address.port());
+    let (_checker, mut events) = checking(target);
+    let fine = (true, "GET /healthz: status 200".to_owned());
     assert_eq!(next(&mut events).await, fine);
 }
 

@@ -10,6 +10,7 @@ pub(crate) mod forgery;
 pub(crate) mod groups;
 pub(crate) mod observing;
 pub(crate) mod pairing;
+pub(crate) mod site;
 pub(crate) mod synchrony;
 
 use anyhow::{Context as _, Result, ensure};
