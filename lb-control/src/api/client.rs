@@ -1,6 +1,6 @@
 //! Asks the API.
 
-use super::types::{Changed, Problem};
+use crate::types::{Changed, Problem};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::header::{CONTENT_TYPE, HOST, IF_MATCH};

@@ -3,9 +3,9 @@
 use super::connections::Answer;
 use super::route::Route;
 use super::server::{Fault, in_time, json, read};
-use super::types::{Invitation, Join, Pair, PairCertificate, PairConnection, PairFailure};
 use crate::shell::channel::{JoinError, Pairing, Status};
 use crate::state::identity::{expiry, fingerprint};
+use crate::types::{Invitation, Join, Pair, PairCertificate, PairConnection, PairFailure};
 use hyper::StatusCode;
 use hyper::body::Incoming;
 use std::time::SystemTime;

@@ -4,11 +4,11 @@ use super::connections::{self, Answer};
 use super::listener::Listener;
 use super::pair;
 use super::route::Route;
-use super::types::{Backend, Changed, Problem, Status, Version};
 use crate::config::{Change, Refusal, change};
 use crate::daemon::Handle;
 use crate::observe::{events, exposition, metrics};
 use crate::shell::channel::Pairing;
+use crate::types::{Backend, Changed, Problem, Status, Version};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::body::Incoming;
@@ -306,7 +306,7 @@ async fn events(
     json(StatusCode::OK, &events.after(after.unwrap_or(0)), None)
 }
 
-fn service<'a>(status: &'a Status, name: &str) -> Result<&'a super::types::Service, Refusal> {
+fn service<'a>(status: &'a Status, name: &str) -> Result<&'a crate::types::Service, Refusal> {
     let mut services = status.services.iter();
     services.find(|each| each.name == name).ok_or_else(|| {
         let known = status.services.iter().map(|each| each.name.as_str());

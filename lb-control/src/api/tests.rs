@@ -3,13 +3,13 @@
 use super::client::{Client, ClientError};
 use super::listener::bind;
 use super::server::{Sources, serve};
-use super::types::*;
 use crate::config::{Change, Refusal};
 use crate::daemon::{Handle, Request};
 use crate::observe::events;
 use crate::proto::pairing::PairSecret;
 use crate::shell::channel::{self, Channel, Pairing};
 use crate::state::identity::Identity;
+use crate::types::*;
 use hyper::Method;
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;

@@ -3,9 +3,9 @@
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 use lb_control::api::client::Client;
-use lb_control::api::types::{BackendPatch, Check, NewService, ServicePatch};
 use lb_control::cli::{Failure, Goal, Sampling, Session, exit};
 use lb_control::config::{BackendRef, Name};
+use lb_control::types::{BackendPatch, Check, NewService, ServicePatch};
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;

@@ -2,21 +2,21 @@
 
 use anyhow::{Context as _, ensure};
 use clap::{Parser, Subcommand};
+use lb_control::api::scrape::Scrapes;
 use lb_control::api::{listener, server};
 use lb_control::config::{self, ChannelConfig, Config, Ha, HeartbeatLinks, Heartbeats};
 use lb_control::daemon::{Daemon, Handle, Inputs, Peer, StartHeartbeats, Watchers, Wire};
 use lb_control::dataplane::{self, Attacher, Kernel, Lease, NewFlows, Options, Pins};
+use lb_control::here::Here;
 use lb_control::observe::events::Events;
-use lb_control::observe::scrape::Scrapes;
+use lb_control::observe::service_manager::{self, Notify};
 use lb_control::proto::heartbeat::Key;
 use lb_control::proto::pairing::PairSecret;
 use lb_control::shell::channel::{self, Channel};
 use lb_control::shell::health::Checker;
 use lb_control::shell::heartbeat::{self, Heartbeat, Link, Settings};
-use lb_control::shell::here::Here;
 use lb_control::shell::host;
 use lb_control::shell::next_hop::Resolver;
-use lb_control::shell::service_manager::{self, Notify};
 use lb_control::shell::tracking;
 use lb_control::shell::vrrp::{self, Router, Teller};
 use lb_control::shell::witness;

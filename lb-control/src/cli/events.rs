@@ -3,7 +3,7 @@
 use super::table::{Mood, paint};
 use super::{Failure, Session, print};
 use crate::api::client::ClientError;
-use crate::api::types::{Event, Events};
+use crate::types::{Event, Events};
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
 use std::time::Duration;

@@ -4,7 +4,7 @@
 
 use super::table::{Mood, Sheet, alarms, paint, seconds};
 use super::{Failure, Session};
-use crate::api::types::{Ha, HaGroup, HaPair, HaPeer, HaVersion};
+use crate::types::{Ha, HaGroup, HaPair, HaPeer, HaVersion};
 use comfy_table::Cell;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;

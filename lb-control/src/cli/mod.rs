@@ -14,10 +14,10 @@ pub use stats::Sampling;
 pub use wait::Goal;
 
 use crate::api::client::{Client, ClientError};
-use crate::api::types::{
+use crate::config::{BackendRef, Name};
+use crate::types::{
     Backend, BackendPatch, Changed, NewBackend, NewService, Service, ServicePatch, Status, Version,
 };
-use crate::config::{BackendRef, Name};
 use hyper::Method;
 use serde::Serialize;
 use std::io::{self, IsTerminal, Write};

@@ -2,7 +2,7 @@
 
 use super::table::seconds;
 use super::{Failure, Session};
-use crate::api::types::{Invitation, Join, Pair, PairCertificate};
+use crate::types::{Invitation, Join, Pair, PairCertificate};
 use hyper::Method;
 use std::fmt::Write as _;
 use std::io::{self, Read as _, Write as _};

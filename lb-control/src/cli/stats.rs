@@ -2,7 +2,7 @@
 
 use super::table::Sheet;
 use super::{Failure, Session, print};
-use crate::api::types::{Stats, Traffic};
+use crate::types::{Stats, Traffic};
 use comfy_table::Cell;
 use lb_ebpf::reason::Reason;
 use serde::Serialize;

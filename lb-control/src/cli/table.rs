@@ -1,6 +1,6 @@
 //! Tables for people. Columns are stable: new ones come last.
 
-use crate::api::types::{Backend, Service, Status};
+use crate::types::{Backend, Service, Status};
 use comfy_table::presets::NOTHING;
 use comfy_table::{Cell, CellAlignment, Color, Table};
 use std::fmt::Write as _;

@@ -3,7 +3,7 @@
 use super::stats::{Rates, scaled};
 use super::wait::Goal;
 use super::*;
-use crate::api::types::{
+use crate::types::{
     Event, Events, Flows, Ha, HaGroup, HaLeader, HaLink, HaPair, HaPairHost, HaPeer, HaVersion,
     Interface, Pair, PairCertificate, PairConnection, PairFailure, Problem, Slots, Stats, Traffic,
 };

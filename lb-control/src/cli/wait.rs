@@ -2,8 +2,8 @@
 
 use super::{Failure, Session, backend_path};
 use crate::api::client::ClientError;
-use crate::api::types::Backend;
 use crate::config::BackendRef;
+use crate::types::Backend;
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
 

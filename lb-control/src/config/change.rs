@@ -5,7 +5,7 @@ use super::model::{Admin, Backend, BackendRef, Check, Config, Name, Service};
 use super::text::parse_vip;
 use super::validate::{self, About, Misfit};
 use super::values;
-use crate::api::types::{BackendPatch, NewBackend, NewService, ServicePatch};
+use crate::types::{BackendPatch, NewBackend, NewService, ServicePatch};
 use lb_ebpf::abi::capacity;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;

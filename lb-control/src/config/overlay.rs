@@ -3,7 +3,7 @@
 use super::change::{self, Change, Refusal};
 use super::model::{Admin, Backend, BackendRef, Config, Name, Service};
 use super::text::format_vip;
-use crate::api::types::{BackendPatch, Check, NewBackend, NewService, ServicePatch};
+use crate::types::{BackendPatch, Check, NewBackend, NewService, ServicePatch};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 

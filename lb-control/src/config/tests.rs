@@ -1,10 +1,10 @@
 //! What the file may say, what it may not, and what the CLI makes of it.
 
 use super::*;
-use crate::api::types::{BackendPatch, NewBackend, NewService};
 use crate::config::Refusal;
-use crate::proto::sync::Version;
 use crate::state::changes;
+use crate::sync::Version;
+use crate::types::{BackendPatch, NewBackend, NewService};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddrV4};

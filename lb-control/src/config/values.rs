@@ -1,7 +1,7 @@
 //! Single values: what is allowed, said once, for the file and the API.
 
 use super::model::{Admin, Check, Probe};
-use crate::api::types;
+use crate::types;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::ops::RangeInclusive;
 use std::time::Duration;

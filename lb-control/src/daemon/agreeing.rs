@@ -6,7 +6,7 @@ use super::Daemon;
 use super::changing::Prepared;
 use crate::config::{Change, Config, Overlay, Refusal};
 use crate::dataplane::Dataplane;
-use crate::proto::sync::{Message, Proposal, Snapshot, Version};
+use crate::sync::{Message, Proposal, Snapshot, Version};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 use tokio::sync::oneshot;

@@ -8,8 +8,8 @@ use super::{Daemon, chain};
 use crate::config::{BackendRef, Change, Config, Overlay, Refusal, change};
 use crate::dataplane::Dataplane;
 use crate::desired;
-use crate::proto::sync::{Snapshot, Version};
 use crate::state::changes;
+use crate::sync::{Snapshot, Version};
 use lb_ebpf::abi::BackendId;
 use std::collections::BTreeSet;
 

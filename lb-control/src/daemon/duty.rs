@@ -1,9 +1,9 @@
 //! One virtual router of this host: what it was told, and what it said last.
 
 use crate::config::VirtualRouter;
-use crate::proto::sync::Situation;
 use crate::proto::vrrp::{Disagreement, Family, LeadReason};
 use crate::shell::vrrp::{Event, Report, Router, Wanted};
+use crate::sync::Situation;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 

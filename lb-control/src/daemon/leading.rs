@@ -6,13 +6,13 @@ use super::pairing::Pairing;
 use super::peer::{Consequence, Peer};
 use super::tracking::{self, Lowering};
 use super::{Daemon, PATIENCE};
-use crate::api::types;
 use crate::config::{Admin, BackendRef, Config, Ha, Name, VirtualRouter};
 use crate::dataplane::{Dataplane, boot_ns};
 use crate::proto::vrrp::{Priority, seal};
 use crate::shell::heartbeat;
 use crate::shell::tracking::Missing;
 use crate::shell::vrrp::{self, Event, Router, Wanted};
+use crate::types;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 

@@ -1,15 +1,15 @@
 //! The other host of a pair: it is told of what happens here, and what it tells is done. What is said
-//! is decided by [`crate::proto::sync`].
+//! is decided by [`crate::sync`].
 
 use super::agreeing::{PATIENCE, Pending};
 use super::leading::Role;
 use super::{Daemon, chain, sweeping};
-use crate::api::types;
 use crate::config::{BackendRef, Config, Name, Refusal, Service};
 use crate::dataplane::{Dataplane, Tables};
-use crate::proto::sync::leave::SEARCH;
-use crate::proto::sync::{Effect, Leave, Session, Situation, Snapshot, Status, Version};
 use crate::shell::channel::{Channel, Event};
+use crate::sync::leave::SEARCH;
+use crate::sync::{Effect, Leave, Session, Situation, Snapshot, Status, Version};
+use crate::types;
 use bytes::Bytes;
 use lb_ebpf::abi::{Flow, FlowKey};
 use std::collections::{BTreeMap, BTreeSet};

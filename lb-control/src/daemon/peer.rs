@@ -1,10 +1,10 @@
 //! The other host of a pair: whether it lives, and whether this one has leave to act.
 
-use crate::api::types;
 use crate::config::Ha;
 use crate::dataplane::boot_ns;
 use crate::proto::heartbeat::{LostReason, Refusal};
 use crate::shell::heartbeat::{Event, Heartbeat, LinkReport, Settings, Status};
+use crate::types;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};

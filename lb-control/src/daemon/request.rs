@@ -1,7 +1,7 @@
 //! How others ask the daemon.
 
-use crate::api::types::{Stats, Status};
 use crate::config::{Change, Refusal};
+use crate::types::{Stats, Status};
 use tokio::sync::{mpsc, oneshot};
 
 /// Something to be done by the task that owns the state.

@@ -3,11 +3,11 @@
 use super::Daemon;
 use super::leading::Leading;
 use super::pairing::Pairing;
-use crate::api::types::{self, Flows, Slots, Stats, Status};
 use crate::config::{Admin, Backend, BackendRef, Check, Name, Overlay, Probe, Service};
 use crate::dataplane::{Dataplane, Error};
 use crate::desired;
 use crate::proto::vrrp::Priority;
+use crate::types::{self, Flows, Slots, Stats, Status};
 use lb_ebpf::abi::{BackendId, ServiceId, Slot, SlotState, Tracking, Traffic};
 use lb_ebpf::reason::Reason;
 use std::collections::BTreeMap;

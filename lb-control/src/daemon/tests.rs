@@ -4,11 +4,11 @@ mod ownership;
 mod pair;
 
 use super::*;
-use crate::api::types::{BackendPatch, NewBackend};
 use crate::config;
 use crate::config::{Change, change};
 use crate::dataplane::Memory;
 use crate::proto::next_hop::NextHop;
+use crate::types::{BackendPatch, NewBackend};
 use lb_ebpf::abi::{Slot, SlotState, Tracking, Traffic};
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::path::Path;

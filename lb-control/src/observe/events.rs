@@ -1,6 +1,6 @@
 //! What happened lately: the log's events from info on, kept in a ring.
 
-use crate::api::types;
+use crate::types;
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt::{self, Write as _};
 use std::sync::{Arc, Mutex, PoisonError};

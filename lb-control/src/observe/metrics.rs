@@ -1,9 +1,9 @@
 //! Status and counters as metrics.
 
 use super::exposition::Exposition;
-use crate::api::types::{Backend, Ha, HaLink, HaPair, HaPeer, Service, Stats, Status, Traffic};
 use crate::config::Refusal;
 use crate::daemon::Handle;
+use crate::types::{Backend, Ha, HaLink, HaPair, HaPeer, Service, Stats, Status, Traffic};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 

@@ -1,6 +1,7 @@
-//! What others watch lbd by: metrics and events. Nothing here changes anything.
+//! What others watch lbd by: metrics, events, and what systemd is told. Nothing here changes
+//! anything.
 
 pub mod events;
 pub(crate) mod exposition;
 pub mod metrics;
-pub mod scrape;
+pub mod service_manager;

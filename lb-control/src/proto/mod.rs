@@ -4,10 +4,9 @@ pub mod health;
 pub mod heartbeat;
 mod keyed;
 #[cfg(test)]
-mod mutation;
+pub(crate) mod mutation;
 pub mod next_hop;
 pub mod pairing;
 #[cfg(test)]
 pub(crate) mod simulation;
-pub mod sync;
 pub mod vrrp;

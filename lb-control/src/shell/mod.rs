@@ -3,10 +3,8 @@
 pub mod channel;
 pub mod health;
 pub mod heartbeat;
-pub mod here;
 pub mod host;
 pub mod next_hop;
-pub mod service_manager;
 pub mod tracking;
 pub mod vrrp;
 pub mod witness;

@@ -1,7 +1,7 @@
 //! What the CLI changed.
 
 use crate::config::Overlay;
-use crate::proto::sync::Version;
+use crate::sync::Version;
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 use std::fs;

@@ -4,9 +4,9 @@ mod distrust;
 
 use super::*;
 use crate::config::Name;
-use crate::proto::sync::Leave;
 use crate::proto::vrrp::LeadReason;
 use crate::shell::channel::Event;
+use crate::sync::Leave;
 use bytes::Bytes;
 use lb_ebpf::abi::{Flow, FlowKey, FlowPhase};
 use std::collections::VecDeque;

@@ -1,7 +1,7 @@
 //! The text of a host of a pair, and whether it is what the format's specification allows.
 
 use super::text;
-use crate::api::types::*;
+use crate::types::*;
 use std::collections::{BTreeMap, BTreeSet};
 
 fn counters(entries: &[(&str, u64)]) -> BTreeMap<String, u64> {

@@ -1,7 +1,7 @@
 //! What the other host says need not fit this one, nor make sense.
 
 use super::*;
-use crate::proto::sync::{Message, Proposal, Snapshot, Version};
+use crate::sync::{Message, Proposal, Snapshot, Version};
 
 /// A message, as it comes over the channel.
 fn told(message: &Message) -> Event {

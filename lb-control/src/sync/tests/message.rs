@@ -1,8 +1,8 @@
 //! Releases that know of different things.
 
 use crate::config::{Overlay, Refusal};
-use crate::proto::sync::message::PROTOCOLS;
-use crate::proto::sync::{Hello, Message, Proposal, Snapshot, Status, Version};
+use crate::sync::message::PROTOCOLS;
+use crate::sync::{Hello, Message, Proposal, Snapshot, Status, Version};
 use serde_json::{Value, json};
 
 fn version() -> Version {

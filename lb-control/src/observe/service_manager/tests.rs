@@ -1,9 +1,9 @@
 //! A service manager that only listens.
 
 use super::{Notify, tell, words};
-use crate::api::types::{Ha, Status};
 use crate::daemon::{Handle, Request};
 use crate::observe::events::Events;
+use crate::types::{Ha, Status};
 use std::ffi::OsString;
 use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
@@ -104,7 +104,7 @@ fn status(role: &str) -> Status {
         },
         services: Vec::new(),
         changes: Vec::new(),
-        flows: crate::api::types::Flows::default(),
+        flows: crate::types::Flows::default(),
     }
 }
 

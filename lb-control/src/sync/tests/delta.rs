@@ -2,7 +2,7 @@
 
 use super::tables;
 use crate::dataplane::Tables;
-use crate::proto::sync::delta::{Delta, Fault, digest, shared};
+use crate::sync::delta::{Delta, Fault, digest, shared};
 use lb_ebpf::abi::{ServiceId, ServiceKey, capacity};
 use proptest::collection::vec;
 use proptest::prelude::*;

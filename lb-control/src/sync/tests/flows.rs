@@ -1,6 +1,6 @@
 //! Flows between hosts whose clocks tell different times.
 
-use crate::proto::sync::flows::{Cut, decode, decode_keys, encode, encode_keys};
+use crate::sync::flows::{Cut, decode, decode_keys, encode, encode_keys};
 use lb_ebpf::abi::{Flow, FlowKey};
 use proptest::collection::vec;
 use proptest::prelude::*;

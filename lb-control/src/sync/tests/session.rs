@@ -3,9 +3,9 @@
 use super::tables;
 use crate::config::Overlay;
 use crate::dataplane::Tables;
-use crate::proto::sync::delta::{Delta, Fault, shared};
-use crate::proto::sync::message::PROTOCOLS;
-use crate::proto::sync::{Effect, Hello, Message, Session, Snapshot, Status, Version};
+use crate::sync::delta::{Delta, Fault, shared};
+use crate::sync::message::PROTOCOLS;
+use crate::sync::{Effect, Hello, Message, Session, Snapshot, Status, Version};
 use bytes::Bytes;
 use lb_ebpf::abi::{Flow, FlowKey, Slot, capacity};
 use std::time::{Duration, Instant};
@@ -63,7 +63,7 @@ fn hello(protocols: [u32; 2]) -> Vec<u8> {
 }
 
 fn has_reached(number: u64, tables: &Tables) -> Message {
-    let digest = crate::proto::sync::delta::digest(&shared(tables));
+    let digest = crate::sync::delta::digest(&shared(tables));
     Message::Reached { number, digest }
 }
 

@@ -1,11 +1,11 @@
 //! The host that lbd runs on: the program on its interfaces, and what packets need besides.
 
-use super::host;
-use super::service_manager::Notify;
+use crate::api::scrape::Scrapes;
 use crate::config::Config;
 use crate::daemon::{Host, HostState};
 use crate::dataplane::Attacher;
-use crate::observe::scrape::Scrapes;
+use crate::observe::service_manager::Notify;
+use crate::shell::host;
 use std::sync::Arc;
 
 /// What is looked at.

@@ -1,8 +1,8 @@
 //! Metrics over TCP, for a scraper on this host or a proxy that lets others read them.
 
-use super::{exposition, metrics};
-use crate::api::connections::{self, Answer};
+use super::connections::{self, Answer};
 use crate::daemon::Handle;
+use crate::observe::{exposition, metrics};
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Incoming;

@@ -4,7 +4,7 @@ use super::message::all;
 use super::tables;
 use crate::config::Overlay;
 use crate::proto::mutation::{nearly, nearly_json};
-use crate::proto::sync::{Effect, Hello, Message, Session, Snapshot, Status, Version};
+use crate::sync::{Effect, Hello, Message, Session, Snapshot, Status, Version};
 use bytes::Bytes;
 use lb_ebpf::abi::{Flow, FlowKey};
 use proptest::prelude::*;
@@ -114,7 +114,7 @@ fn hear(session: &mut Session, frame: &[u8]) -> Result<(), TestCaseError> {
         let hello = Message::Hello(Hello {
             host: "a".to_owned(),
             release: "1".to_owned(),
-            protocols: crate::proto::sync::message::PROTOCOLS,
+            protocols: crate::sync::message::PROTOCOLS,
         });
         let hello = self::frame(&serde_json::to_value(&hello).expect("a value"));
         prop_assert_eq!(session.on_frame(now, &hello, 5), Ok(()));

@@ -1,8 +1,8 @@
 //! A scraper, and those that are none.
 
 use super::Scrapes;
-use crate::api::types::{Flows, Ha, Stats, Status};
 use crate::daemon::{Handle, Request};
+use crate::types::{Flows, Ha, Stats, Status};
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};

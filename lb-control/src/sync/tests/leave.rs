@@ -1,6 +1,6 @@
 //! Who may begin to lead, in every situation.
 
-use crate::proto::sync::leave::{GRACE, Leave, SEARCH, Situation};
+use crate::sync::leave::{GRACE, Leave, SEARCH, Situation};
 use std::time::{Duration, Instant};
 
 const MOMENT: Duration = Duration::from_millis(1);

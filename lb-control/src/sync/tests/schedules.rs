@@ -2,7 +2,7 @@
 //! and hosts that come and go.
 
 use super::network::{Fate, Network, changes};
-use crate::proto::sync::delta::shared;
+use crate::sync::delta::shared;
 use std::collections::BTreeSet;
 use std::ops::Range;
 

@@ -2,9 +2,9 @@
 //!
 //! The protocol is `sd_notify(3)`: lines in a datagram to the socket that `NOTIFY_SOCKET` names.
 
-use crate::api::types::Status;
 use crate::daemon::Handle;
 use crate::observe::events::Events;
+use crate::types::Status;
 use anyhow::Context as _;
 use std::env;
 use std::ffi::OsStr;
