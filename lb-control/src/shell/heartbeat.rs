@@ -21,12 +21,12 @@
 //! must not fence itself. Two owners after a cut between living hosts are not prevented here.
 
 mod permit;
-mod realtime;
 mod socket;
 #[cfg(test)]
 mod tests;
 mod thread;
 
+use super::realtime::{self, Urgency};
 use crate::dataplane::Renew;
 use crate::proto::heartbeat::{Ends, Key, LinkId, LinkStatus, LostReason, Peer, Timing};
 use crate::shell::vrrp::Teller;
@@ -208,7 +208,7 @@ impl Heartbeat {
             .name("heartbeat".to_owned())
             .spawn(move || {
                 // Nobody else to tell, should `spawn` be gone.
-                let _ = ready.send(realtime::acquire());
+                let _ = ready.send(realtime::ask(Urgency::Heartbeat));
                 thread.run();
             })
             .map_err(Error::Thread)?;

@@ -5,6 +5,7 @@ pub mod health;
 pub mod heartbeat;
 pub mod host;
 pub mod next_hop;
+mod realtime;
 pub mod tracking;
 pub mod vrrp;
 pub mod witness;

@@ -9,7 +9,6 @@ mod announcer;
 mod driver;
 mod link;
 mod monitor;
-mod realtime;
 mod seals;
 mod socket;
 mod teller;

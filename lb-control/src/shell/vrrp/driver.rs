@@ -7,11 +7,12 @@ use super::monitor;
 use super::seals::Seals;
 use super::socket::AdvertSocket;
 use super::teller::Teller;
-use super::{Command, Event, Events, LAPSED, Report, Settings, Wanted, commands, realtime};
+use super::{Command, Event, Events, LAPSED, Report, Settings, Wanted, commands};
 use crate::config::OwnedAddress;
 use crate::proto::vrrp::{
     self, Claim, Effect, Family, Machine, Params, Repeats, State, YieldReason, announce,
 };
+use crate::shell::realtime::{self, Urgency};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, ppoll};
 use nix::sys::time::TimeSpec;
@@ -76,8 +77,11 @@ impl Driver {
 
     /// Runs until leadership is to be released, or nobody is there to do that.
     pub(super) fn run(mut self) {
-        for refused in realtime::ask() {
-            self.tell(Event::Notice(refused));
+        for refused in realtime::ask(Urgency::Router) {
+            self.tell(Event::Notice(format!(
+                "the virtual router may advertise late when this host is busy, and lose \
+                 leadership: {refused}"
+            )));
         }
         let mut report_at = Instant::now() + REPORT_PERIOD;
         loop {
