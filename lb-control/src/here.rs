@@ -21,8 +21,6 @@ pub struct Here {
 impl Host for Here {
     /// The program takes over from the one of an earlier lbd, or is put back where it is missing.
     fn look(&mut self, config: &Config, may_attach: bool) -> HostState {
-        // The daemon's loop does this each second, if it turns.
-        self.notify.watchdog();
         let mut state = HostState {
             alarms: host::alarms(config),
             ..HostState::default()
@@ -41,5 +39,9 @@ impl Host for Here {
 
     fn is_intact(&self) -> bool {
         self.attacher.is_intact()
+    }
+
+    fn turns(&mut self) {
+        self.notify.watchdog();
     }
 }

@@ -232,6 +232,16 @@ impl Overlay {
         self
     }
 
+    /// This, but for what it removes.
+    #[must_use]
+    pub fn without_removals(self) -> Self {
+        Self {
+            removed_services: BTreeSet::new(),
+            removed_backends: BTreeSet::new(),
+            ..self
+        }
+    }
+
     /// What it does, a line for each change.
     #[must_use]
     pub fn lines(&self) -> Vec<String> {

@@ -328,13 +328,14 @@ impl<D: Dataplane> Daemon<D> {
         self.fits(&next)?;
         let pairing = self.pairing.as_ref();
         let common = pairing.and_then(|it| it.common.as_ref()).unwrap_or(&next);
-        let mut lost = Overlay::between(common, &self.running).lines();
+        let lost = Overlay::between(common, &self.running);
         let news = Overlay::between(&self.running, &next).lines();
         let joined = pairing.is_some_and(|it| it.joined);
-        if joined {
+        let lost = match joined {
             // What it never had it does not drop.
-            lost.retain(|line| !line.ends_with(": removed"));
-        }
+            true => lost.without_removals(),
+            false => lost,
+        };
         let conflict = diverged || self.unshared || joined;
         let left_out = Some(Overlay::default());
         match self.install(next, snapshot.version.clone(), None, left_out, &[], false) {
@@ -351,7 +352,7 @@ impl<D: Dataplane> Daemon<D> {
         if let Some(pairing) = &mut self.pairing {
             pairing.joined = false;
             pairing.dropped = match conflict {
-                true => lost,
+                true => lost.lines(),
                 false => Vec::new(),
             };
             for line in &pairing.dropped {

@@ -1,7 +1,7 @@
 //! Another configuration: by CLI, from the file, or from the other host of a pair.
 //!
 //! A change is prepared first, which refuses what does not fit and does nothing. Between preparing
-//! and making it, the other host of a pair takes it over ([`super::pairing`]).
+//! and making it, the other host of a pair takes it over ([`super::agreeing`]).
 
 use super::pairing::Pairing;
 use super::{Daemon, chain};

@@ -96,6 +96,10 @@ pub trait Host: Send {
 
     /// Whether the program is still wherever it was put.
     fn is_intact(&self) -> bool;
+
+    /// The daemon's loop turns: whoever hears this no longer may take it for hung. Said by the loop
+    /// alone, whatever else looks at the host.
+    fn turns(&mut self);
 }
 
 /// How often the host is looked at, if nothing is found to be missing before.
@@ -379,6 +383,7 @@ impl<D: Dataplane> Daemon<D> {
                 }
                 Some(file) = inputs.reloads.recv() => self.read_again(file),
                 _ = looks.tick() => {
+                    self.here.turns();
                     self.look_at_host();
                     self.on_pair_tick();
                 }

@@ -12,6 +12,8 @@ use crate::types::{BackendPatch, NewBackend};
 use lb_ebpf::abi::{Slot, SlotState, Tracking, Traffic};
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use tempfile::TempDir;
 
 const SECRET: [u64; 2] = [1, 2];
@@ -46,12 +48,16 @@ fn watchers() -> Watchers {
         peer: None,
         heartbeats: Box::new(|_| Ok(None)),
         pair: None,
-        host: Box::new(Nothing),
+        host: Box::new(Nothing::default()),
     }
 }
 
 /// A host at which there is nothing to see.
-struct Nothing;
+#[derive(Default)]
+struct Nothing {
+    /// How often it was told that the loop turns.
+    turns: Arc<AtomicU64>,
+}
 
 impl Host for Nothing {
     fn look(&mut self, _: &Config, _: bool) -> HostState {
@@ -60,6 +66,10 @@ impl Host for Nothing {
 
     fn is_intact(&self) -> bool {
         true
+    }
+
+    fn turns(&mut self) {
+        self.turns.fetch_add(1, Ordering::Relaxed);
     }
 }
 
@@ -468,4 +478,42 @@ async fn the_long_dead_are_not_brought_back_by_a_panic() {
         (owned(&daemon, 1), owned(&daemon, 2), owned(&daemon, 3)),
         (0, 0, 251)
     );
+}
+
+/// What others have the daemon do is no sign that its loop turns.
+#[tokio::test]
+async fn only_the_loop_says_that_it_turns() {
+    let directory = tempfile::tempdir().unwrap();
+    let (host, mut watchers) = (Nothing::default(), watchers());
+    let turns = Arc::clone(&host.turns);
+    watchers.host = Box::new(host);
+    let file = file(directory.path(), &[1, 2]);
+    let mut daemon = Daemon::start(file, Memory::default(), watchers, SECRET).unwrap();
+    daemon.look_at_host();
+    daemon.change(&drain(1), None).unwrap();
+    assert_eq!(turns.load(Ordering::Relaxed), 0);
+    let twice = async {
+        while turns.load(Ordering::Relaxed) < 2 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    let limit = Duration::from_secs(30);
+    let run = tokio::time::timeout(limit, daemon.run(silence(), twice));
+    run.await.expect("two turns");
+}
+
+/// Nobody says anything to the daemon.
+fn silence() -> Inputs {
+    Inputs {
+        requests: mpsc::channel(1).1,
+        health: mpsc::channel(1).1,
+        next_hops: mpsc::channel(1).1,
+        leading: mpsc::unbounded_channel().1,
+        heartbeats: mpsc::unbounded_channel().1,
+        missing: mpsc::unbounded_channel().1,
+        witness: mpsc::unbounded_channel().1,
+        channel: mpsc::channel(1).1,
+        new_flows: mpsc::channel(1).1,
+        reloads: mpsc::channel(1).1,
+    }
 }

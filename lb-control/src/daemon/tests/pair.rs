@@ -4,13 +4,14 @@ mod distrust;
 
 use super::*;
 use crate::config::Name;
+use crate::proto::pairing::PairSecret;
 use crate::proto::vrrp::LeadReason;
 use crate::shell::channel::Event;
 use crate::sync::Leave;
 use bytes::Bytes;
 use lb_ebpf::abi::{Flow, FlowKey, FlowPhase};
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex};
+use std::sync::Mutex;
 use tokio::sync::oneshot;
 
 /// A way to the other daemon.
@@ -478,4 +479,27 @@ async fn a_file_that_says_the_same_is_no_news_for_the_other_host() {
     let file = pair.other.daemon.base.clone();
     pair.other.daemon.read_again(Ok(file));
     assert_eq!(pair.other.daemon.version, before);
+}
+
+/// A host that joins has backends that the other one has not, and lacks others.
+#[tokio::test]
+async fn a_host_that_joins_drops_what_it_had_and_not_what_it_never_had() {
+    let mut pair = Pair {
+        one: Host::new("one", &[1, 2]),
+        other: Host::new("other", &[1, 9]),
+    };
+    pair.one.lead(true);
+    pair.other.lead(false);
+    pair.other.daemon.on_channel(Event::Paired {
+        secret: Some(PairSecret(SECRET)),
+    });
+    pair.connect();
+    let [one, other] = pair.backends();
+    assert_eq!(one, ["web1 ready", "web2 ready"]);
+    assert_eq!(one, other);
+    let dropped = &pair.other.daemon.pairing.as_ref().unwrap().dropped;
+    assert_eq!(
+        *dropped,
+        ["backend www/web9: added, 10.0.2.9:80, weight 1, ready"]
+    );
 }
