@@ -121,6 +121,10 @@ pub struct Status {
 }
 
 /// A whole configuration.
+///
+/// What a later release adds to one is not written where it says what was so before: then the release
+/// before it reads it, and comes to the same digest. What it does not know it refuses, and the
+/// session goes on.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Snapshot {
     /// Which one it is.

@@ -27,6 +27,7 @@ use crate::config::Refusal;
 use crate::dataplane::Tables;
 use bytes::{BufMut as _, Bytes, BytesMut};
 use lb_ebpf::abi::{Flow, FlowKey};
+use serde::Deserialize;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
@@ -348,11 +349,8 @@ impl Session {
             frame::MESSAGE => match serde_json::from_slice(payload) {
                 Ok(message) => self.on_message(now, message),
                 // A newer release may say more than this one knows.
-                Err(error) if link.peer.is_some() && is_unknown(payload) => {
-                    tracing::debug!(%error, "a message that this release does not know");
-                    Ok(())
-                }
-                Err(error) => Err(format!("a message cannot be read: {error}")),
+                Err(error) if link.peer.is_some() => self.on_unread(payload, &error),
+                Err(error) => Err(unreadable(&error)),
             },
             _ if link.peer.is_none() => Err(NO_HELLO.to_owned()),
             frame::ANEW => {
@@ -566,6 +564,52 @@ impl Session {
         Ok(())
     }
 
+    /// Takes a message that holds something that this release does not know. What is asked in it is
+    /// refused, and nothing else: the session goes on.
+    fn on_unread(&mut self, message: &[u8], error: &serde_json::Error) -> Result<(), String> {
+        let ours = env!("CARGO_PKG_VERSION");
+        let reason = || {
+            format!(
+                "lbd {ours} does not know all that is in it: {error}: upgrade the host that runs \
+                 {ours}, or do without"
+            )
+        };
+        let theirs = || {
+            Refusal::Failed(format!(
+                "the other host's answer means nothing to lbd {ours}: {error}: look whether it was \
+                 done"
+            ))
+        };
+        match serde_json::from_slice(message).map_err(|_| unreadable(error))? {
+            Outline::Config { version } => {
+                let reason = reason();
+                let link = self.link.as_ref();
+                if link.and_then(|link| link.refused.as_ref()) != Some(&reason) {
+                    tracing::error!(reason, "cannot take over the other host's configuration");
+                }
+                self.not_taken(version, reason);
+                self.effects.push_back(Effect::Peer);
+            }
+            Outline::Propose { id } => {
+                let result = Err(Refusal::Invalid(reason()));
+                self.say(&Message::Answer { id, result });
+            }
+            Outline::Answer { id } => {
+                let answered = Effect::Answered(id, Err(theirs()));
+                self.effects.push_back(answered);
+            }
+            Outline::Switched { id } => {
+                let switched = Effect::Switched(id, Err(theirs()));
+                self.effects.push_back(switched);
+            }
+            Outline::Other if is_unknown(message) => {
+                tracing::debug!(%error, "a message that this release does not know");
+            }
+            Outline::Other => return Err(unreadable(error)),
+        }
+        Ok(())
+    }
+
     /// Sends our configuration where ours is the newer one.
     fn compare(&mut self) {
         let Some(link) = &mut self.link else {
@@ -738,25 +782,52 @@ impl Session {
     }
 }
 
+/// What was sent makes no sense.
+fn unreadable(error: &serde_json::Error) -> String {
+    format!("a message cannot be read: {error}")
+}
+
+/// Of a message that holds something unknown, what is needed to answer it.
+#[derive(Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+enum Outline {
+    Config {
+        version: Version,
+    },
+    Propose {
+        id: u64,
+    },
+    Answer {
+        id: u64,
+    },
+    Switched {
+        id: u64,
+    },
+    #[serde(other)]
+    Other,
+}
+
+/// The kinds of messages.
+pub(super) const KNOWN: [&str; 12] = [
+    "hello",
+    "status",
+    "config",
+    "taken",
+    "not_taken",
+    "propose",
+    "answer",
+    "mark",
+    "reached",
+    "take_over",
+    "switch",
+    "switched",
+];
+
 /// Whether a message is of a kind that this release does not know.
 fn is_unknown(message: &[u8]) -> bool {
-    #[derive(serde::Deserialize)]
+    #[derive(Deserialize)]
     struct Kind {
         kind: String,
     }
-    const KNOWN: [&str; 12] = [
-        "hello",
-        "status",
-        "config",
-        "taken",
-        "not_taken",
-        "propose",
-        "answer",
-        "mark",
-        "reached",
-        "take_over",
-        "switch",
-        "switched",
-    ];
     serde_json::from_slice(message).is_ok_and(|Kind { kind }| !KNOWN.contains(&kind.as_str()))
 }

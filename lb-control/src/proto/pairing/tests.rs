@@ -147,6 +147,30 @@ fn messages_are_read_as_they_were_written() {
     assert!(error.contains("secret is not 32 bytes"), "{error}");
 }
 
+/// What release 0.1 writes: others must read it.
+#[test]
+fn messages_are_written_as_they_were() {
+    let secret_of_threes = "AwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwM";
+    let request = Request {
+        secret: secret(3),
+        certificate: vec![1, 2, 3],
+        version: "0.1.0".to_owned(),
+    };
+    let written =
+        format!(r#"{{"secret":"{secret_of_threes}","certificate":"AQID","version":"0.1.0"}}"#);
+    assert_eq!(String::from_utf8(request.encode()).unwrap(), written);
+    for (answer, written) in [
+        (
+            Answer::Welcome(PairSecret([1, u64::MAX])),
+            r#"{"secret":"AQAAAAAAAAD__________w"}"#,
+        ),
+        (Answer::Refused("no".to_owned()), r#"{"refused":"no"}"#),
+    ] {
+        assert_eq!(String::from_utf8(answer.encode()).unwrap(), written);
+        assert_eq!(Answer::decode(written.as_bytes()).unwrap(), answer);
+    }
+}
+
 fn requests() -> Vec<Vec<u8>> {
     let request = |length| Request {
         secret: secret(3),

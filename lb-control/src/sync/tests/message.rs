@@ -104,7 +104,8 @@ fn fields_of_a_newer_release_are_ignored() {
     }
 }
 
-/// What a newer release has in a configuration would be lost on the way to a file.
+/// What a newer release has in a configuration would be lost on the way to a file. What becomes of
+/// one is said in `release`.
 #[test]
 fn a_configuration_that_holds_unknown_things_is_not_read() {
     let mut value = serde_json::to_value(Message::Config(Snapshot {

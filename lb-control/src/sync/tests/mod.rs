@@ -4,6 +4,7 @@ mod leave;
 mod message;
 mod mutated;
 pub(crate) mod network;
+mod release;
 mod schedules;
 mod session;
 
