@@ -108,6 +108,9 @@ pub struct HaGroup {
     pub addresses: Vec<String>,
     /// The other one, if that leads.
     pub leader: Option<HaLeader>,
+    /// What was sent, heard and refused.
+    #[serde(default)]
+    pub counters: BTreeMap<String, u64>,
 }
 
 /// The other host, by its heartbeats.

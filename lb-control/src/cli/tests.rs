@@ -245,6 +245,7 @@ fn groups_are_listed() {
         address: None,
         addresses: vec!["192.0.2.20/32 dev eth0".to_owned()],
         leader: None,
+        counters: BTreeMap::new(),
     }];
     let groups = ha::text(&ha, &[], false);
     for expected in ["post", "1 of 100", "192.0.2.20/32 dev eth0"] {

@@ -184,24 +184,6 @@ impl Leading {
     /// For people, where the routers share what `running` says.
     pub(super) fn status(&self, running: &Config) -> types::Ha {
         let main = &self.main;
-        let counters = &main.report.counters;
-        let own = [
-            ("adverts_sent", counters.sent),
-            ("releases_sent", counters.releases_sent),
-            ("adverts_heard", counters.heard),
-            ("releases_heard", counters.releases_heard),
-            ("second_leaders_heard", counters.second_actives_heard),
-            ("other_addresses_heard", counters.other_addresses_heard),
-            ("other_intervals_heard", counters.other_intervals_heard),
-            ("led", counters.led),
-            ("yielded", counters.yielded),
-        ];
-        let mut counted: BTreeMap<String, u64> = own
-            .into_iter()
-            .map(|(name, count)| (name.to_owned(), count))
-            .collect();
-        let refused = counters.refused.iter();
-        counted.extend(refused.map(|(name, count)| (format!("refused_{name}"), *count)));
         types::Ha {
             role: main.role.name().to_owned(),
             since_s: main.since.elapsed().as_secs(),
@@ -223,7 +205,7 @@ impl Leading {
             peer: self.peer.as_ref().map(Peer::status),
             pair: None,
             stands_behind: None,
-            counters: counted,
+            counters: counted(main),
         }
     }
 
@@ -240,6 +222,7 @@ impl Leading {
             address: duty.report.address.map(|address| address.to_string()),
             addresses: addresses(running, duty),
             leader: leader(duty),
+            counters: counted(duty),
         }
     }
 }
@@ -247,6 +230,26 @@ impl Leading {
 fn addresses(running: &Config, duty: &Duty) -> Vec<String> {
     let shared = running.shared_by(&duty.is);
     shared.iter().map(ToString::to_string).collect()
+}
+
+/// What was sent, heard and refused.
+fn counted(duty: &Duty) -> BTreeMap<String, u64> {
+    let counters = &duty.report.counters;
+    let own = [
+        ("adverts_sent", counters.sent),
+        ("releases_sent", counters.releases_sent),
+        ("adverts_heard", counters.heard),
+        ("releases_heard", counters.releases_heard),
+        ("second_leaders_heard", counters.second_actives_heard),
+        ("other_addresses_heard", counters.other_addresses_heard),
+        ("other_intervals_heard", counters.other_intervals_heard),
+        ("led", counters.led),
+        ("yielded", counters.yielded),
+    ];
+    let own = own.map(|(name, count)| (name.to_owned(), count));
+    let refused = counters.refused.iter();
+    let refused = refused.map(|(name, count)| (format!("refused_{name}"), *count));
+    own.into_iter().chain(refused).collect()
 }
 
 fn leader(duty: &Duty) -> Option<types::HaLeader> {

@@ -152,6 +152,11 @@ fn everything_wrong_has_a_name() {
         assert_eq!(decoded, Err(refusal), "{bytes:02x?}");
     }
 
+    for hops in [0, 64, 254] {
+        let decoded = Advert::decode(&V6, ENDS_V6, hops);
+        assert_eq!(decoded, Err(Refusal::Hops { hops }), "over IPv6");
+    }
+
     let none: [u8; 8] = *b"\x31\x33\xc8\0\0\x0a\x06\xc2";
     let decoded = Advert::decode(&none, ENDS, HOPS);
     assert_eq!(decoded, Err(Refusal::NoAddresses));

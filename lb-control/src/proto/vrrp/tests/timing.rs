@@ -234,6 +234,22 @@ fn addresses_are_announced_at_once_soon_again_and_now_and_then() {
 }
 
 #[test]
+fn unless_told_otherwise_it_is_six_times_in_half_a_second_and_then_every_half_minute() {
+    let mut bench = Bench::active(Params {
+        repeats: Repeats::default(),
+        ..params()
+    });
+    let began = bench.now;
+    let mut announced = Vec::new();
+    while bench.now < began + ms(61_000) {
+        if bench.run_to_deadline().contains("announce") {
+            announced.push((bench.now - began).as_millis());
+        }
+    }
+    assert_eq!(announced, [100, 200, 300, 400, 500, 30_500, 60_500]);
+}
+
+#[test]
 fn a_second_leader_is_answered_and_the_addresses_announced_again() {
     let mut bench = Bench::active(params());
     bench.wait(ms(5_000));
