@@ -581,12 +581,21 @@ impl Lab {
 
     /// Sends lbd a signal.
     pub fn signal_lbd(&self, balancer: Balancer, signal: Signal) -> Result<()> {
+        self.running_lbd(balancer)?.signal(signal)
+    }
+
+    /// The process that lbd is.
+    pub fn lbd_pid(&self, balancer: Balancer) -> Result<Pid> {
+        self.running_lbd(balancer)?.pid()
+    }
+
+    fn running_lbd(&self, balancer: Balancer) -> Result<&Process> {
         let [first, second] = &self.lbds;
         let lbd = match balancer {
             Balancer::First => first,
             Balancer::Second => second,
         };
-        lbd.as_ref().context("lbd does not run")?.signal(signal)
+        lbd.as_ref().context("lbd does not run")
     }
 
     /// Stops lbd with SIGTERM.

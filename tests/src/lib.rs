@@ -6,6 +6,7 @@
 
 pub mod crowd;
 pub mod figures;
+pub mod held;
 pub mod http;
 pub mod interrupt;
 pub mod lab;

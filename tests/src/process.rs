@@ -43,10 +43,15 @@ impl Process {
         Ok(self.child.try_wait()?)
     }
 
+    /// Its number.
+    pub(crate) fn pid(&self) -> Result<Pid> {
+        let pid = i32::try_from(self.child.id()).context("a pid that is none")?;
+        Ok(Pid::from_raw(pid))
+    }
+
     /// Sends it a signal.
     pub(crate) fn signal(&self, signal: Signal) -> Result<()> {
-        let pid = i32::try_from(self.child.id()).context("a pid that is none")?;
-        Ok(kill(Pid::from_raw(pid), signal)?)
+        Ok(kill(self.pid()?, signal)?)
     }
 
     /// Ends it with SIGKILL, as a crash would.

@@ -73,7 +73,11 @@ scenarios! {
         a_split_is_healed_and_told_on_both
         connections_on_dirty_slots_outlive_a_dead_leader
         a_restart_of_either_breaks_nothing
-        a_leader_that_reaches_no_backend_makes_way;
+        a_leader_that_reaches_no_backend_makes_way
+        a_standby_that_has_not_everything_is_not_handed_over_to;
+    timeliness:
+        threads_that_must_be_in_time_wait_for_nobody
+        a_hung_leader_gives_up_and_says_why;
     adversity:
         a_full_disk_stops_changes_and_nothing_else
         a_clock_that_jumps_moves_nobody;
@@ -84,6 +88,7 @@ scenarios! {
     groups:
         each_of_two_leads_one_group
         addresses_of_ipv6_are_taken_over
+        what_was_forwarded_over_ipv6_is_refused
         keepalived_follows_lbd_over_ipv6
         lbd_follows_keepalived_over_ipv6;
     site:

@@ -12,6 +12,10 @@ use kit::lab::Lab;
 use kit::layout::Balancer::{self, First, Second};
 use kit::layout::{ECHO_PORT, web_ip};
 use kit::wait::wait_for;
+use lb_control::proto::vrrp::packet::{GROUP_V6, PROTOCOL};
+use lb_control::proto::vrrp::{
+    Addresses, Advert, ChecksumForm, Claim, Ends, Interval, Priority, Vrid,
+};
 use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::time::Duration;
@@ -192,6 +196,67 @@ pub(crate) fn addresses_of_ipv6_are_taken_over() -> Result<()> {
     let reason = ha(&lab, Second)?["groups"][0]["reason"].clone();
     ensure!(reason == "the other host was lost", "{reason}");
     somebody_answers(&lab)
+}
+
+/// An advertisement that outranks every other, from the IPv6 header on.
+fn outranking(hops: u8) -> Result<Vec<u8>> {
+    const ADDRESS: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0x66);
+    let advert = Advert {
+        vrid: Vrid::new(51).context("no VRID")?,
+        claim: Claim::Lead(Priority::new(254).context("no priority")?),
+        interval: Interval::from_centiseconds(10).context("no interval")?,
+        addresses: Addresses::v6(vec![ADDRESS, SIX]).context("no addresses")?,
+    };
+    let ends = Ends::V6 {
+        source: ADDRESS,
+        destination: GROUP_V6,
+    };
+    let message = advert.encode(ends, ChecksumForm::Message)?;
+    let mut packet = vec![0x60, 0, 0, 0];
+    packet.extend(u16::try_from(message.len())?.to_be_bytes());
+    packet.extend([PROTOCOL, hops]);
+    packet.extend(ADDRESS.octets());
+    packet.extend(GROUP_V6.octets());
+    packet.extend(message);
+    Ok(packet)
+}
+
+/// Somebody who claims to lead is refused if what it sends was forwarded, and heeded if not.
+pub(crate) fn what_was_forwarded_over_ipv6_is_refused() -> Result<()> {
+    /// That of ff02::12 (RFC 2464, section 7).
+    const GROUP: [u8; 6] = [0x33, 0x33, 0, 0, 0, 0x12];
+    let lab = alone(share_six)?;
+    wait_for_group(&lab, First, "leader")?;
+    let send = |hops| -> Result<()> {
+        let sender = [2, 0, 0, 0, 0, 0x66, 0x86, 0xdd];
+        let frame = [&GROUP[..], &sender, &outranking(hops)?].concat();
+        lab.client()
+            .run(move || kit::raw::Socket::open("eth0")?.send(&frame))?
+    };
+    let refused = || -> Result<u64> {
+        let group = ha(&lab, First)?["groups"][0].clone();
+        Ok(group["counters"]["refused_hops"].as_u64().unwrap_or(0))
+    };
+    wait_for(PATIENCE, "twenty to be refused", || {
+        send(254)?;
+        let refused = refused()?;
+        ensure!(refused >= 20, "{refused} refused");
+        Ok(())
+    })?;
+    let group = ha(&lab, First)?["groups"][0].clone();
+    let counters = &group["counters"];
+    ensure!(group["role"] == "leader", "{group}");
+    ensure!(
+        counters["yielded"] == 0 && counters["adverts_heard"] == 0,
+        "{group}"
+    );
+    wait_for(PATIENCE, "one from the link to be heeded", || {
+        send(255)?;
+        let group = ha(&lab, First)?["groups"][0].clone();
+        let yielded = group["counters"]["yielded"].as_u64();
+        ensure!(yielded > Some(0), "{group}");
+        Ok(())
+    })
 }
 
 /// lbd leads, and keepalived takes over: when lbd ends, and when its host dies.

@@ -12,6 +12,7 @@ pub(crate) mod observing;
 pub(crate) mod pairing;
 pub(crate) mod site;
 pub(crate) mod synchrony;
+pub(crate) mod timeliness;
 
 use anyhow::{Context as _, Result, ensure};
 use kit::lab::{Lab, Programs};

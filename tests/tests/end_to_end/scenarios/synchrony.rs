@@ -136,6 +136,38 @@ pub(crate) fn a_switchover_breaks_nothing() -> Result<()> {
     all_goes_on(&lab, regulars)
 }
 
+/// The channel is silent while heartbeats and advertisements go on, so the standby cannot say that it
+/// has everything. Leadership is not handed over, until it can.
+pub(crate) fn a_standby_that_has_not_everything_is_not_handed_over_to() -> Result<()> {
+    let lab = paired_with(|_| {})?;
+    let (regulars, arrivals) = traffic(&lab)?;
+    let led = || -> Result<Vec<Value>> {
+        let counters = |balancer| anyhow::Ok(ha(&lab, balancer)?["counters"].clone());
+        let [first, second] = [counters(First)?, counters(Second)?];
+        Ok(vec![first["yielded"].clone(), second["led"].clone()])
+    };
+    let before = led()?;
+    lab.cut_channel()?;
+    let output = lab.lbctl_on(First, &["ha", "switch"])?;
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    ensure!(output.status.code() == Some(1), "{output:?}");
+    // Whichever is noticed first.
+    let reasons = ["did not take over within 2s", "channel broke"];
+    ensure!(reasons.iter().any(|it| said.contains(it)), "{said}");
+    lab.heal_channel()?;
+    lab.wait_until_synchronised(PATIENCE)?;
+    wait_for_leader(&lab, First)?;
+    let after = led()?;
+    ensure!(after == before, "leadership passed: {before:?}, {after:?}");
+
+    let output = lab.lbctl_on(First, &["ha", "switch"])?;
+    ensure!(output.status.success(), "{output:?}");
+    wait_for_leader(&lab, Second)?;
+    arrivals.wait_for_more(20)?;
+    tell("a switchover in vain, and one", arrivals)?;
+    all_goes_on(&lab, regulars)
+}
+
 /// A backend is drained, so that its slots are dirty: who came before that goes on with it, who came
 /// after it is recorded, and all of them outlive the leader.
 pub(crate) fn connections_on_dirty_slots_outlive_a_dead_leader() -> Result<()> {
