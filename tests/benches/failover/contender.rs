@@ -117,6 +117,17 @@ impl Contender {
     }
 }
 
+/// Something that a daemon logs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Sign {
+    /// It leads from now on.
+    Leads,
+    /// It leads no longer, as another does.
+    Yields,
+    /// It does not reach the other one, of Headgate.
+    NoChannel,
+}
+
 /// Of keepalived, as Headgate's are.
 const fn priority(balancer: Balancer) -> u8 {
     match balancer {
@@ -142,17 +153,24 @@ impl<'lab> Pair<'lab> {
             contender,
             haproxy: [None, None],
         };
+        match pair.bring_up() {
+            Ok(()) => Ok(pair),
+            // Nothing of it may be in the way of others.
+            Err(error) => pair.stop().and(Err(error)),
+        }
+    }
+
+    fn bring_up(&mut self) -> Result<()> {
         for balancer in [First, Second] {
-            pair.start_haproxy(balancer)?;
-            pair.start_daemon(balancer)?;
+            self.start_haproxy(balancer)?;
+            self.start_daemon(balancer)?;
             wait::wait_for(PATIENCE, "the first one to lead", || {
-                ensure!(pair.lab.has_addresses(First)?, "it has no addresses");
+                ensure!(self.lab.has_addresses(First)?, "it has no addresses");
                 Ok(())
             })?;
         }
-        pair.introduce()?;
-        pair.wait_until_initial()?;
-        Ok(pair)
+        self.introduce()?;
+        self.wait_until_initial()
     }
 
     /// Makes two of Headgate known to each other, once.
@@ -330,6 +348,19 @@ impl<'lab> Pair<'lab> {
         let forget = |address| format!("neighbour flush to {address} dev eth0\n");
         self.lab.client().ip_batch(&forget(VIP))?;
         (1..=WEBS).try_for_each(|n| self.lab.web(n).ip_batch(&forget(LB_BACK)))
+    }
+
+    /// How often a balancer has logged this so far.
+    pub(crate) fn logged(&self, balancer: Balancer, sign: Sign) -> Result<usize> {
+        let (log, words) = match (self.peer(), sign) {
+            (Peer::Headgate, Sign::Leads) => (balancer.lbd(), ": leads reason="),
+            (Peer::Headgate, Sign::Yields) => (balancer.lbd(), ": yields reason="),
+            (Peer::Headgate, Sign::NoChannel) => (balancer.lbd(), "the pair's channel is down"),
+            (Peer::Keepalived, Sign::Leads) => (balancer.keepalived(), "Entering MASTER STATE"),
+            (Peer::Keepalived, Sign::Yields) => (balancer.keepalived(), "Entering BACKUP STATE"),
+            (Peer::Keepalived, Sign::NoChannel) => return Ok(0),
+        };
+        Ok(self.lab.log(log)?.matches(words).count())
     }
 
     /// How often the second one has taken over since it was started.

@@ -6,7 +6,7 @@ use anyhow::{Result, ensure};
 use kit::layout::Balancer::{self, First, Second};
 use nix::sys::signal::Signal;
 
-use crate::contender::{Pair, Peer};
+use crate::contender::{Pair, Peer, Sign};
 use crate::support::pause;
 
 /// Longer than anybody here needs to notice anything.
@@ -108,8 +108,35 @@ impl Fault {
         pause(NOTICED)
     }
 
-    /// An error if nothing came of it: then nothing was measured, either.
-    pub(crate) fn ensure_happened(self, pair: &Pair<'_>) -> Result<()> {
+    /// What is logged by whom when it is noticed.
+    fn sign(self) -> (Balancer, Sign) {
+        match self {
+            Self::HostDead
+            | Self::Kill9
+            | Self::Freeze
+            | Self::LinkCut
+            | Self::Switch
+            | Self::Restart => (Second, Sign::Leads),
+            Self::ChannelCut => (First, Sign::NoChannel),
+            Self::PartitionHeal => (Second, Sign::Yields),
+        }
+    }
+
+    /// How often it was noticed so far.
+    pub(crate) fn noticed(self, pair: &Pair<'_>) -> Result<usize> {
+        let (balancer, sign) = self.sign();
+        pair.logged(balancer, sign)
+    }
+
+    /// An error if nothing came of it: then nothing was measured, either. `before` is how often it
+    /// was noticed before.
+    pub(crate) fn ensure_happened(self, pair: &Pair<'_>, before: usize) -> Result<()> {
+        let (balancer, sign) = self.sign();
+        ensure!(
+            self.noticed(pair)? > before,
+            "{} did not notice: it did not log {sign:?}",
+            balancer.host()
+        );
         let leads = |balancer: Balancer| pair.lab.has_addresses(balancer);
         match self {
             Self::HostDead | Self::Kill9 | Self::LinkCut => {

@@ -34,7 +34,7 @@ use contender::{Contender, Pair, Peer, Setting};
 use faults::Fault;
 use support::{Options, Progress, go_on};
 use survive::{Share, Survived};
-use users::{Errors, Users};
+use users::{Errors, Fate, Users};
 
 /// Rounds, unless told.
 const ROUNDS: u32 = 20;
@@ -42,6 +42,8 @@ const ROUNDS: u32 = 20;
 pub(crate) const WEBS: u8 = 3;
 /// Of flows that survive, at most: they differ little, and there are many of them.
 const SURVIVE_ROUNDS: u32 = 3;
+/// Whose flows are to survive.
+const SURVIVOR: Contender = Contender::ALL[0];
 /// How long an outage is waited for to end.
 const LONGEST: Duration = Duration::from_secs(30);
 
@@ -109,6 +111,14 @@ impl Args {
         self.only.is_empty() || self.only.contains(&part)
     }
 
+    fn rounds(&self) -> u32 {
+        self.options.rounds.unwrap_or(ROUNDS)
+    }
+
+    fn survive_rounds(&self) -> u32 {
+        self.rounds().min(SURVIVE_ROUNDS)
+    }
+
     fn contenders(&self) -> Vec<Contender> {
         let wanted = |it: &Contender| self.peers.is_empty() || self.peers.contains(&it.peer);
         Contender::ALL.into_iter().filter(wanted).collect()
@@ -126,19 +136,32 @@ fn main() -> ExitCode {
 
 /// What one fault did, once.
 pub(crate) struct Outcome {
-    /// Milliseconds in which no connection was established.
-    pub(crate) outage: f64,
-    /// Milliseconds in which none was answered.
-    pub(crate) unanswered: f64,
+    /// `None`: something did not come about that was to be measured.
+    pub(crate) outage: Option<Outage>,
+    /// Of users, who were there in any case.
     pub(crate) requests: u64,
     pub(crate) failed: u64,
     pub(crate) lost: u64,
 }
 
+/// Milliseconds in which a fault was noticed.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Outage {
+    /// In which no connection was established.
+    pub(crate) unconnected: f64,
+    /// In which none was answered.
+    pub(crate) unanswered: f64,
+}
+
+/// Those of the rounds in which there was something to be measured.
+pub(crate) fn outages(outcomes: &[Outcome]) -> impl Iterator<Item = Outage> {
+    outcomes.iter().filter_map(|it| it.outage)
+}
+
 /// What was found of a contender.
 pub(crate) struct Found {
     pub(crate) contender: Contender,
-    /// By the fault, one for each round.
+    /// By the fault, one for each round in which it was tried.
     pub(crate) outcomes: Vec<(Fault, Vec<Outcome>)>,
     /// Takeovers without a fault, and in how many seconds.
     pub(crate) spurious: Option<(u64, u64)>,
@@ -162,8 +185,6 @@ fn measure(args: &Args) -> Result<Figures> {
     lab.config.timeout = "1s".to_owned();
     lab.config.idle_timeout = "300s".to_owned();
     lab.config.tables = contender::echo_service();
-    // For the flows that are to survive, which come in bursts when the machine is busy.
-    lab.config.top = "limits.records_per_second = 100000\n".to_owned();
     // What the machine has set may pace packets by timers. This one is always there, and does not.
     for namespace in lab.layout().namespaces() {
         namespace.sysctl(&[("ipv4/tcp_congestion_control", "reno")])?;
@@ -187,7 +208,7 @@ fn measure(args: &Args) -> Result<Figures> {
         std::fs::write(file, plot::of(&found))
             .with_context(|| format!("failed to write {}", file.display()))?;
     }
-    Ok(figures(&found))
+    Ok(figures(&found, args))
 }
 
 impl Found {
@@ -208,7 +229,7 @@ impl Found {
 
 /// Every fault, once for each contender in each round.
 fn rounds(args: &Args, lab: &mut Lab, found: &mut [Found], progress: &mut Progress) -> Result<()> {
-    let rounds = args.options.rounds.unwrap_or(ROUNDS);
+    let rounds = args.rounds();
     for round in 1..=rounds {
         for Found {
             contender,
@@ -220,66 +241,113 @@ fn rounds(args: &Args, lab: &mut Lab, found: &mut [Found], progress: &mut Progre
             if outcomes.is_empty() {
                 continue;
             }
-            let name = contender.name();
-            let mut pair = start(lab, *contender)?;
+            let wanted = format!("round {round} of {rounds}, {}", contender.name());
+            let mut pair = try_start(lab, *contender, &wanted)?;
             for (fault, outcomes) in outcomes {
-                let what = format!("round {round} of {rounds}, {name}, {}", fault.name());
+                let what = format!("{wanted}, {}", fault.name());
                 progress.step(&what);
-                match once(&mut pair, *fault) {
-                    Ok((outcome, wrong)) => {
-                        progress.note(&format!("{what}: {}{wrong}", table::sentence(&outcome)));
-                        outcomes.push(outcome);
-                    }
-                    Err(error) => {
-                        go_on()?;
-                        eprintln!("\nERROR: {what}: {error:#}");
-                        *errors += 1;
+                // One that did not start is not measured in this round.
+                let Some(at) = &mut pair else {
+                    *errors += 1;
+                    continue;
+                };
+                let Round { seen, fate } = once(at, *fault);
+                let outcome = Outcome {
+                    outage: seen.as_ref().ok().copied(),
+                    requests: fate.requests,
+                    failed: fate.failed.values().sum(),
+                    lost: fate.lost.values().sum(),
+                };
+                let wrong = in_words([&fate.failed, &fate.lost]);
+                progress.note(&format!("{what}: {}{wrong}", table::sentence(&outcome)));
+                outcomes.push(outcome);
+                if let Err(error) = seen {
+                    complain(&what, &error)?;
+                    *errors += 1;
+                    if let Some(pair) = pair.take() {
                         pair.stop()?;
-                        pair = start(lab, *contender)?;
                     }
+                    pair = try_start(lab, *contender, &wanted)?;
                 }
             }
-            pair.stop()?;
+            if let Some(pair) = pair {
+                pair.stop()?;
+            }
         }
     }
     Ok(())
 }
 
-fn start(lab: &mut Lab, contender: Contender) -> Result<Pair<'_>> {
-    let name = contender.name();
-    Pair::start(lab, contender).with_context(|| format!("failed to start {name}"))
+/// Tells of what was to be measured, and goes on unless the run is to end.
+fn complain(what: &str, error: &anyhow::Error) -> Result<()> {
+    go_on()?;
+    eprintln!("\nERROR: {what}: {error:#}");
+    Ok(())
 }
 
-/// Lets a fault happen, and undoes it; returns also what went wrong for users, in words.
-fn once(pair: &mut Pair<'_>, fault: Fault) -> Result<(Outcome, String)> {
+/// A contender that is in place, or `None`: then it is told why not.
+fn try_start<'lab>(
+    lab: &'lab mut Lab,
+    contender: Contender,
+    what: &str,
+) -> Result<Option<Pair<'lab>>> {
+    match Pair::start(lab, contender).context("it did not start") {
+        Ok(pair) => Ok(Some(pair)),
+        Err(error) => complain(what, &error).map(|()| None),
+    }
+}
+
+/// What came of a fault.
+struct Round {
+    /// Or why there was nothing to be measured.
+    seen: Result<Outage>,
+    /// What became of users until then.
+    fate: Fate,
+}
+
+/// Lets a fault happen, and undoes it.
+fn once(pair: &mut Pair<'_>, fault: Fault) -> Round {
+    let mut fate = Fate::default();
+    let seen = attempt(pair, fault, &mut fate);
+    Round { seen, fate }
+}
+
+fn attempt(pair: &mut Pair<'_>, fault: Fault, fate: &mut Fate) -> Result<Outage> {
     fault.prepare(pair).context("before")?;
-    let client = pair.lab.client();
-    let users = Users::start(&client)?;
+    let noticed = fault.noticed(pair)?;
+    let users = Users::start(&pair.lab.client())?;
+    let seen = happen(pair, fault, &users);
+    // What users are waiting for now, the prober may not have noticed yet. And whatever came of the
+    // fault, they were there.
+    *fate = users.stop()?;
+    let (prober, begin) = seen?;
+    prober.wait_until_well(LONGEST)?;
+    let seen = prober.stop(begin)?;
+    fault.ensure_happened(pair, noticed)?;
+    fault.mend(pair).context("afterwards")?;
+    Ok(Outage {
+        unconnected: milliseconds(seen.unconnected),
+        unanswered: milliseconds(seen.unanswered),
+    })
+}
+
+/// From before it until all is well again; returns who looks, and when it began.
+fn happen(pair: &mut Pair<'_>, fault: Fault, users: &Users) -> Result<(Prober, Instant)> {
     users.wait_until_served()?;
-    let prober = Prober::start(&client)?;
+    let prober = Prober::start(&pair.lab.client())?;
     prober.wait_until_well(LONGEST)?;
     let begin = Instant::now();
     fault.happen(pair)?;
     prober.wait_until_well(LONGEST)?;
-    // What users are waiting for now, the prober may not have noticed yet.
-    let fate = users.stop()?;
-    prober.wait_until_well(LONGEST)?;
-    let seen = prober.stop(begin)?;
-    fault.ensure_happened(pair)?;
-    fault.mend(pair).context("afterwards")?;
-    let count = |errors: &Errors| errors.values().sum();
-    let wrong = [&fate.failed, &fate.lost].into_iter().flatten();
-    let wrong: String = wrong
+    Ok((prober, begin))
+}
+
+/// What went wrong, and how often.
+fn in_words(errors: [&Errors; 2]) -> String {
+    let errors = errors.into_iter().flatten();
+    errors
         .map(|(what, count)| format!("; {count} x {what}"))
-        .collect();
-    let outcome = Outcome {
-        outage: milliseconds(seen.unconnected),
-        unanswered: milliseconds(seen.unanswered),
-        requests: fate.requests,
-        failed: count(&fate.failed),
-        lost: count(&fate.lost),
-    };
-    Ok((outcome, wrong))
+        .collect()
 }
 
 fn milliseconds(duration: Duration) -> f64 {
@@ -293,18 +361,29 @@ fn count_survivors(
     found: &mut [Found],
     progress: &mut Progress,
 ) -> Result<()> {
-    let as_usual = Contender::ALL[0];
+    let as_usual = SURVIVOR;
     let found = found.iter_mut().find(|found| found.contender == as_usual);
     let Some(found) = found.filter(|_| args.wants(Part::Survive)) else {
         return Ok(());
     };
-    let rounds = args.options.rounds.unwrap_or(ROUNDS).min(SURVIVE_ROUNDS);
+    let rounds = args.survive_rounds();
     for round in 1..=rounds {
         let what = format!("round {round} of {rounds}, {}, survive", as_usual.name());
         progress.step(&what);
-        let mut pair = start(lab, as_usual)?;
-        let survived = survive::survivors(&mut pair).context(what.clone())?;
+        let Some(mut pair) = try_start(lab, as_usual, &what)? else {
+            found.errors += 1;
+            continue;
+        };
+        let survived = survive::survivors(&mut pair);
         pair.stop()?;
+        let survived = match survived {
+            Ok(survived) => survived,
+            Err(error) => {
+                complain(&what, &error)?;
+                found.errors += 1;
+                continue;
+            }
+        };
         let [stateless, tracked] = [survived.stateless, survived.tracked].map(table::share);
         progress.note(&format!(
             "{what}: {stateless} stateless, {tracked} recorded"
@@ -332,29 +411,46 @@ fn wait_for_takeovers(
         });
         let what = format!("{}, busy processors for {seconds} s", contender.name());
         progress.step(&what);
-        let pair = start(lab, contender)?;
-        let takeovers = spurious::takeovers(&pair, Duration::from_secs(seconds))?;
+        let Some(pair) = try_start(lab, contender, &what)? else {
+            found.errors += 1;
+            continue;
+        };
+        let takeovers = spurious::takeovers(&pair, Duration::from_secs(seconds));
+        pair.stop()?;
+        let takeovers = match takeovers {
+            Ok(takeovers) => takeovers,
+            Err(error) => {
+                complain(&what, &error)?;
+                found.errors += 1;
+                continue;
+            }
+        };
         progress.note(&format!("{what}: {takeovers} takeovers"));
         found.spurious = Some((takeovers, seconds));
-        pair.stop()?;
     }
     Ok(())
 }
 
-fn figures(found: &[Found]) -> Figures {
+fn figures(found: &[Found], args: &Args) -> Figures {
     let mut figures = Figures::of("failover");
     for found in found {
         let prefix = found.contender.prefix();
         for (fault, outcomes) in &found.outcomes {
-            if outcomes.is_empty() {
-                continue;
-            }
             let fault = fault.name();
+            let measured = outages(outcomes).count();
+            figures.add(
+                format!("{prefix}rounds.{fault}"),
+                measured as f64,
+                Unit::Count,
+            );
             for (what, of) in [
-                ("outage_ms", (|it| it.outage) as fn(&Outcome) -> f64),
+                ("outage_ms", (|it| it.unconnected) as fn(Outage) -> f64),
                 ("unanswered_ms", |it| it.unanswered),
             ] {
-                let values: Vec<f64> = outcomes.iter().map(of).collect();
+                let values: Vec<f64> = outages(outcomes).map(of).collect();
+                if values.is_empty() {
+                    continue;
+                }
                 for (statistic, value) in [
                     ("median", median(&values)),
                     ("p95", quantile(&values, 0.95)),
@@ -381,6 +477,10 @@ fn figures(found: &[Found]) -> Figures {
                 Unit::Count,
             );
         }
+        if found.contender == SURVIVOR && args.wants(Part::Survive) {
+            let rounds = found.survived.len() as f64;
+            figures.add(format!("{prefix}survive.rounds"), rounds, Unit::Count);
+        }
         for (what, of) in [
             ("stateless", (|it| it.stateless) as fn(&Survived) -> Share),
             ("tracked", |it| it.tracked),
@@ -392,7 +492,7 @@ fn figures(found: &[Found]) -> Figures {
             }
         }
         if found.contender.peer == Peer::Headgate {
-            targets(found, &mut figures);
+            targets(found, args, &mut figures);
         }
     }
     figures.show_as(table::of(found));
@@ -411,15 +511,18 @@ fn spurious_name(contender: Contender) -> String {
     format!("{peer}spurious.{setting}")
 }
 
-/// What is wanted of what was measured.
-fn targets(found: &Found, figures: &mut Figures) {
+/// What is wanted: that all was measured that was asked for, and of what was measured.
+fn targets(found: &Found, args: &Args, figures: &mut Figures) {
     let prefix = found.contender.prefix();
     let (median, max) = match found.contender.setting {
         Setting::Default => (170.0, 220.0),
         Setting::Fast => (35.0, 60.0),
     };
+    figures.target(format!("{prefix}errors"), Bound::AtMost(0.0));
+    let rounds = args.rounds();
     for (fault, _) in &found.outcomes {
         let name = |what: &str| format!("{prefix}{what}.{}", fault.name());
+        figures.target(name("rounds"), Bound::AtLeast(f64::from(rounds)));
         let outage = |statistic| format!("{}.{statistic}", name("outage_ms"));
         match fault {
             Fault::HostDead | Fault::Kill9 | Fault::Freeze | Fault::LinkCut => {
@@ -433,11 +536,13 @@ fn targets(found: &Found, figures: &mut Figures) {
             }
         }
     }
-    if !found.survived.is_empty() {
+    if found.contender == SURVIVOR && args.wants(Part::Survive) {
+        let rounds = f64::from(args.survive_rounds());
+        figures.target("survive.rounds", Bound::AtLeast(rounds));
         figures.target("survive.stateless", Bound::AtLeast(100.0));
         figures.target("survive.tracked", Bound::AtLeast(99.9));
     }
-    if found.spurious.is_some() {
+    if args.wants(Part::Spurious) {
         figures.target(spurious_name(found.contender), Bound::AtMost(0.0));
     }
 }

@@ -52,8 +52,8 @@ pub(crate) fn of(found: &[Found]) -> String {
 
 fn outages(found: &Found, fault: Fault) -> Vec<f64> {
     let outcomes = found.outcomes.iter().find(|(it, _)| *it == fault);
-    let outcomes = outcomes.into_iter().flat_map(|(_, outcomes)| outcomes);
-    outcomes.map(|outcome| outcome.outage).collect()
+    let outcomes = outcomes.map_or(&[][..], |(_, outcomes)| outcomes);
+    crate::outages(outcomes).map(|it| it.unconnected).collect()
 }
 
 /// A contender keeps its colour, whoever else is measured.

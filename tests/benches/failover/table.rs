@@ -54,16 +54,20 @@ pub(crate) fn of(found: &[Found]) -> String {
 
 fn line(name: &str, outcomes: &[Outcome]) -> String {
     let sum = |of: fn(&Outcome) -> u64| outcomes.iter().map(of).sum::<u64>();
-    let outages: Vec<f64> = outcomes.iter().map(|it| it.outage).collect();
-    let unanswered: Vec<f64> = outcomes.iter().map(|it| it.unanswered).collect();
+    let outages: Vec<f64> = crate::outages(outcomes).map(|it| it.unconnected).collect();
+    let unanswered: Vec<f64> = crate::outages(outcomes).map(|it| it.unanswered).collect();
     let failed = format!("{} of {}", sum(|it| it.failed), sum(|it| it.requests));
     let lost = format!("{} of {}", sum(|it| it.lost), HELD * outcomes.len() as u64);
+    let shown = |values: &[f64], statistic: fn(&[f64]) -> f64| match values {
+        [] => "-".to_owned(),
+        values => format!("{:.1}", statistic(values)),
+    };
     format!(
-        "{name:<16} {:>8.1} {:>8.1} {:>8.1}     {:>8.1}   {failed:>15}   {lost:>16}",
-        median(&outages),
-        quantile(&outages, 0.95),
-        quantile(&outages, 1.0),
-        quantile(&unanswered, 1.0),
+        "{name:<16} {:>8} {:>8} {:>8}     {:>8}   {failed:>15}   {lost:>16}",
+        shown(&outages, median),
+        shown(&outages, |it| quantile(it, 0.95)),
+        shown(&outages, |it| quantile(it, 1.0)),
+        shown(&unanswered, |it| quantile(it, 1.0)),
     )
 }
 
@@ -71,15 +75,18 @@ fn line(name: &str, outcomes: &[Outcome]) -> String {
 pub(crate) fn sentence(outcome: &Outcome) -> String {
     let Outcome {
         outage,
-        unanswered,
         requests,
         failed,
         lost,
     } = outcome;
-    format!(
-        "{outage:.1} ms without a connection, {unanswered:.1} without an answer, \
-         {failed} of {requests} requests failed, {lost} of {HELD} connections lost"
-    )
+    let outage = outage.map_or_else(
+        || "nothing to be measured".to_owned(),
+        |it| {
+            let (unconnected, unanswered) = (it.unconnected, it.unanswered);
+            format!("{unconnected:.1} ms without a connection, {unanswered:.1} without an answer")
+        },
+    );
+    format!("{outage}, {failed} of {requests} requests failed, {lost} of {HELD} connections lost")
 }
 
 /// Such as `99 of 100`.
