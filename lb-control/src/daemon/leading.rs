@@ -7,21 +7,14 @@ use super::peer::{Consequence, Peer};
 use super::tracking::{self, Lowering};
 use super::{Daemon, PATIENCE};
 use crate::config::{Admin, BackendRef, Config, Ha, Name, VirtualRouter};
-use crate::dataplane::{Dataplane, boot_ns};
+use crate::dataplane::Dataplane;
 use crate::proto::vrrp::{Priority, seal};
 use crate::shell::heartbeat;
 use crate::shell::tracking::Missing;
 use crate::shell::vrrp::{self, Event, Router, Wanted};
 use crate::types;
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
-
-/// For how long lbd goes on after it was told to end and handed over.
-const LINGERING: Duration = Duration::from_millis(500);
-
-/// For how long what still arrives is forwarded after lbd gave up leadership and ended, in
-/// nanoseconds.
-const FAREWELL_NS: u64 = 5_000_000_000;
+use std::time::Instant;
 
 /// The virtual routers of this host, and what they need to know.
 pub(super) struct Leading {
@@ -30,7 +23,7 @@ pub(super) struct Leading {
     main: Duty,
     others: Vec<Duty>,
     /// Where heartbeats are sent.
-    peer: Option<Peer>,
+    pub(super) peer: Option<Peer>,
     missing: Missing,
     lowerings: Vec<Lowering>,
     /// Whether the witness answers, if there is one.
@@ -94,7 +87,7 @@ impl Leading {
         std::iter::once(&self.main).chain(&self.others)
     }
 
-    fn duties_mut(&mut self) -> impl Iterator<Item = &mut Duty> {
+    pub(super) fn duties_mut(&mut self) -> impl Iterator<Item = &mut Duty> {
         std::iter::once(&mut self.main).chain(&mut self.others)
     }
 
@@ -459,23 +452,6 @@ impl<D: Dataplane> Daemon<D> {
         }
     }
 
-    /// Gives up leadership, so that the other one need not wait to take over.
-    pub fn release(&mut self) {
-        let duties = self.leading.iter_mut().flat_map(Leading::duties_mut);
-        let routers: Vec<Router> = duties.filter_map(|duty| duty.router.take()).collect();
-        routers.into_iter().for_each(Router::release);
-        // The addresses are gone, and so may the lease be. What still arrives, because somebody has
-        // not heard yet who has them now, is forwarded for a while: the tables are the same.
-        if let Some(leading) = &mut self.leading
-            && leading.peer.take().is_some()
-            && let Err(error) = self
-                .dataplane
-                .renew_lease(boot_ns().saturating_add(FAREWELL_NS))
-        {
-            tracing::warn!(%error, "new connections that still arrive here are dropped");
-        }
-    }
-
     /// From now on heartbeats prove themselves by another secret.
     pub(super) fn restart_heartbeats(&mut self, secret: [u64; 2]) {
         let Some(leading) = &mut self.leading else {
@@ -493,25 +469,5 @@ impl<D: Dataplane> Daemon<D> {
             }
         }
         self.pulse();
-    }
-
-    /// Whether there is nothing left to do before lbd ends. One that handed over stays for as long as
-    /// packets may still come: the other host is to hear of flows that they record.
-    pub(super) fn is_through(&self) -> bool {
-        let handed_over = self.switching.handed_over;
-        self.switching.is_idle() && handed_over.is_none_or(|at| at.elapsed() > LINGERING)
-    }
-
-    /// lbd is to end: the other host leads from now on, if it can.
-    pub(super) fn hand_over_at_the_end(&mut self) {
-        if self.leads()
-            && self
-                .pairing
-                .as_ref()
-                .is_some_and(|it| it.connected.is_some())
-        {
-            let why = "lbd was told to end".to_owned();
-            self.switch(super::switching::Reply::Own(why));
-        }
     }
 }

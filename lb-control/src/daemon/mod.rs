@@ -4,6 +4,7 @@
 mod agreeing;
 mod changing;
 mod duty;
+mod ending;
 mod leading;
 mod pairing;
 mod peer;
