@@ -27,7 +27,7 @@ use counts::{Counts, Outcome};
 use headers::Told;
 use health::Wanted;
 use upload::Upload;
-use upstream::{Outstanding, Sender, Upstream};
+use upstream::{Line, Outstanding, Upstream};
 
 pub use upstream::AppServer;
 
@@ -225,10 +225,10 @@ impl Gateway {
         upload: Upload,
     ) -> Result<Response<Body>, (Lost, Used)> {
         let outstanding = upstream.begin();
-        let (mut sender, used) = match upstream.waiting() {
-            Some(sender) => (sender, Used::Before),
+        let (mut line, used) = match upstream.waiting() {
+            Some(line) => (line, Used::Before),
             None => match upstream.connect(self.limits.connect).await {
-                Ok(sender) => (sender, Used::Never),
+                Ok(line) => (line, Used::Never),
                 Err(error) => {
                     let error = format!("{error:#}");
                     tracing::warn!(server = %upstream.name, error, "an app server is not reached");
@@ -238,9 +238,9 @@ impl Gateway {
         };
         let answered = async {
             let response = self
-                .send(upstream, &mut sender, onward.request(upload))
+                .send(upstream, &mut line, onward.request(upload))
                 .await?;
-            self.receive(upstream, sender, outstanding, &onward.method, response)
+            self.receive(upstream, line, outstanding, &onward.method, response)
                 .await
         };
         answered.await.map_err(|lost| (lost, used))
@@ -249,16 +249,16 @@ impl Gateway {
     async fn send(
         &self,
         upstream: &Upstream,
-        sender: &mut Sender,
+        line: &mut Line,
         request: Request<Upload>,
     ) -> Result<Response<Incoming>, Lost> {
         let repeatable = is_idempotent(request.method());
         let watched = request.body().watched();
-        let mut sending = std::pin::pin!(sender.try_send_request(request));
+        let mut sending = std::pin::pin!(line.send(request));
         let mut passed = 0;
         loop {
             let sent = tokio::select! {
-                sent = tokio::time::timeout(self.limits.head, sending.as_mut()) => sent,
+                sent = tokio::time::timeout(self.limits.head, line.until(sending.as_mut())) => sent,
                 // It can be had elsewhere at once.
                 () = upstream.falls_silent(), if repeatable => return Err(Lost::Broken),
             };
@@ -286,7 +286,7 @@ impl Gateway {
     async fn receive(
         &self,
         upstream: &Arc<Upstream>,
-        sender: Sender,
+        mut line: Line,
         outstanding: Outstanding,
         method: &Method,
         response: Response<Incoming>,
@@ -309,27 +309,28 @@ impl Gateway {
         parts.version = Version::HTTP_11;
         let body = match length {
             Some(0) => {
-                upstream.keep(sender);
+                upstream.keep(line);
                 empty()
             }
             Some(length) if length <= download::HELD => {
                 let most = usize::try_from(length).unwrap_or(usize::MAX);
-                let collected = collect(incoming, most, self.limits.server).await;
+                let collecting = std::pin::pin!(collect(incoming, most, self.limits.server));
+                let collected = line.until(collecting).await;
                 let bytes = collected.map_err(|unread| match unread {
                     Unread::TooSlow => Lost::Late,
                     Unread::TooLarge | Unread::Broken => Lost::Broken,
                 })?;
-                upstream.keep(sender);
+                upstream.keep(line);
                 full(bytes)
             }
             _ => {
                 let upstream = Arc::clone(upstream);
-                let done = move || {
-                    upstream.keep(sender);
+                let done = move |line| {
+                    upstream.keep(line);
                     drop(outstanding);
                 };
                 let Limits { server, client, .. } = self.limits;
-                download::pass_on(incoming, server, client, done)
+                download::pass_on(incoming, line, server, client, done)
             }
         };
         Ok(Response::from_parts(parts, body))

@@ -10,6 +10,7 @@ use http_body_util::BodyExt as _;
 use hyper::body::{Body as _, Frame, Incoming, SizeHint};
 use tokio::sync::mpsc;
 
+use super::upstream::Line;
 use crate::server::Body;
 
 /// A body up to this size is read whole before the client gets any of it: the app server's
@@ -22,9 +23,10 @@ const WAITING: usize = 4;
 /// Passes a body on as it comes. `done` runs once it was read to its end, and not if it broke off.
 pub(super) fn pass_on(
     mut incoming: Incoming,
+    mut line: Line,
     server_patience: Duration,
     client_patience: Duration,
-    done: impl FnOnce() + Send + 'static,
+    done: impl FnOnce(Line) + Send + 'static,
 ) -> Body {
     let (sender, frames) = mpsc::channel(WAITING);
     let body = Passed {
@@ -34,9 +36,13 @@ pub(super) fn pass_on(
     };
     tokio::spawn(async move {
         loop {
-            let frame = match tokio::time::timeout(server_patience, incoming.frame()).await {
+            let frame = {
+                let frame = std::pin::pin!(incoming.frame());
+                tokio::time::timeout(server_patience, line.until(frame)).await
+            };
+            let frame = match frame {
                 Ok(None) => {
-                    done();
+                    done(line);
                     let end = sender.send_timeout(Ok(Bytes::new()), client_patience);
                     return drop(end.await);
                 }

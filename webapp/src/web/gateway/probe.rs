@@ -50,10 +50,12 @@ pub(super) async fn watch(upstream: Arc<Upstream>, counts: Counts) {
 }
 
 async fn ask(upstream: &Arc<Upstream>) -> Result<StatusCode> {
-    let mut sender = upstream.connect(PATIENCE).await?;
+    let mut line = upstream.connect(PATIENCE).await?;
     let mut request = Request::new(Upload::Held(Bytes::new()));
     *request.uri_mut() = Uri::from_static("/readyz");
     let host = HeaderValue::from_str(&upstream.name)?;
     request.headers_mut().insert(HOST, host);
-    Ok(sender.send_request(request).await?.status())
+    let asked = std::pin::pin!(line.send(request));
+    let answer = line.until(asked).await;
+    Ok(answer.map_err(|error| error.into_error())?.status())
 }

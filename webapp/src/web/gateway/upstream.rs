@@ -1,17 +1,26 @@
 //! One app server: connections to it, and what is thought of it.
 
+use std::fmt;
+use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::str::FromStr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
+use hyper::body::Incoming;
+use hyper::client::conn::TrySendError;
 use hyper::client::conn::http1::{self, SendRequest};
+use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
+use tokio::runtime::{self, Handle};
 use tokio::sync::watch;
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 use tokio_rustls::rustls::ClientConfig;
 use tokio_rustls::rustls::pki_types::ServerName;
 
@@ -59,8 +68,65 @@ impl FromStr for AppServer {
     }
 }
 
-/// A connection that can take a request.
-pub(super) type Sender = SendRequest<Upload>;
+/// A connection that can take a request. It moves only while it is [waited with](Line::until).
+pub(super) struct Line {
+    sender: SendRequest<Upload>,
+    /// What reads and writes, until the connection has ended.
+    carrier: Option<Carrier>,
+    /// Where it was made. Anywhere else, what arrives on it would have to wake another thread.
+    home: runtime::Id,
+}
+
+type Carrier = Pin<Box<http1::Connection<TokioIo<TlsStream<TcpStream>>, Upload>>>;
+
+impl fmt::Debug for Line {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Line").finish_non_exhaustive()
+    }
+}
+
+impl Line {
+    /// Sends a request, which moves only in [`Line::until`].
+    #[allow(
+        clippy::result_large_err,
+        reason = "it is hyper's own, with the request that is given back"
+    )]
+    pub(super) fn send(
+        &mut self,
+        request: Request<Upload>,
+    ) -> impl Future<Output = Result<Response<Incoming>, TrySendError<Request<Upload>>>> + use<>
+    {
+        self.sender.try_send_request(request)
+    }
+
+    /// Waits for something that this connection alone brings about. No other task takes part, so
+    /// that none has to be woken.
+    pub(super) async fn until<F: Future>(&mut self, mut awaited: Pin<&mut F>) -> F::Output {
+        poll_fn(|cx| {
+            // What was asked for may be what the connection waits for, and the other way round.
+            if let Poll::Ready(output) = awaited.as_mut().poll(cx) {
+                return Poll::Ready(output);
+            }
+            self.carry(cx);
+            awaited.as_mut().poll(cx)
+        })
+        .await
+    }
+
+    fn carry(&mut self, cx: &mut Context<'_>) {
+        if let Some(carrier) = &mut self.carrier
+            && carrier.as_mut().poll(cx).is_ready()
+        {
+            self.carrier = None;
+        }
+    }
+
+    /// Whether it can take a request, for all that is known of the other side.
+    fn is_ready(&mut self) -> bool {
+        self.carry(&mut Context::from_waker(Waker::noop()));
+        self.carrier.is_some() && self.sender.is_ready()
+    }
+}
 
 #[derive(Debug)]
 pub(super) struct Upstream {
@@ -68,7 +134,7 @@ pub(super) struct Upstream {
     address: String,
     server_name: ServerName<'static>,
     tls: Arc<ClientConfig>,
-    idle: Mutex<Vec<(Sender, Instant)>>,
+    idle: Mutex<Vec<(Line, Instant)>>,
     outstanding: AtomicUsize,
     health: Mutex<Health>,
     /// Whether not even its probes are answered any more.
@@ -125,24 +191,28 @@ impl Upstream {
     }
 
     /// A connection that waits, the one that was used last: the others may be closed in peace.
-    pub(super) fn waiting(&self) -> Option<Sender> {
-        let mut idle = self.lock_idle();
-        while let Some((sender, since)) = idle.pop() {
-            if sender.is_ready() && since.elapsed() < IDLE {
-                return Some(sender);
+    pub(super) fn waiting(&self) -> Option<Line> {
+        let here = Handle::current().id();
+        loop {
+            let (mut line, since) = {
+                let mut idle = self.lock_idle();
+                let last = idle.iter().rposition(|(line, _)| line.home == here)?;
+                idle.remove(last)
+            };
+            if line.is_ready() && since.elapsed() < IDLE {
+                return Some(line);
             }
         }
-        None
     }
 
     /// Makes a connection. Nothing of a request is sent until it stands.
-    pub(super) async fn connect(&self, patience: Duration) -> Result<Sender> {
+    pub(super) async fn connect(&self, patience: Duration) -> Result<Line> {
         tokio::time::timeout(patience, self.connect_at_leisure())
             .await
             .unwrap_or_else(|_| anyhow::bail!("no connection within {patience:?}"))
     }
 
-    async fn connect_at_leisure(&self) -> Result<Sender> {
+    async fn connect_at_leisure(&self) -> Result<Line> {
         let stream = match self.address.parse::<SocketAddr>() {
             Ok(address) => TcpStream::connect(address).await,
             Err(_) => TcpStream::connect(&self.address).await,
@@ -159,28 +229,21 @@ impl Upstream {
             .max_header_size(HEAD_BYTES)
             .handshake(TokioIo::new(stream))
             .await?;
-        // It ends when the sender is dropped, and its failure shows in the request.
-        tokio::spawn(connection);
-        Ok(sender)
+        Ok(Line {
+            sender,
+            carrier: Some(Box::pin(connection)),
+            home: Handle::current().id(),
+        })
     }
 
     /// Keeps a connection for the next request, as soon as the last one's response is read.
-    pub(super) fn keep(self: &Arc<Self>, mut sender: Sender) {
-        if sender.is_ready() {
-            return self.put(sender);
+    pub(super) fn keep(&self, mut line: Line) {
+        if !line.is_ready() {
+            return;
         }
-        let this = Arc::clone(self);
-        tokio::spawn(async move {
-            if let Ok(Ok(())) = tokio::time::timeout(IDLE, sender.ready()).await {
-                this.put(sender);
-            }
-        });
-    }
-
-    fn put(&self, sender: Sender) {
         let mut idle = self.lock_idle();
         if idle.len() < WAITING {
-            idle.push((sender, Instant::now()));
+            idle.push((line, Instant::now()));
         }
     }
 
@@ -192,10 +255,10 @@ impl Upstream {
     /// Closes connections that have waited for long.
     pub(super) fn tidy(&self) {
         self.lock_idle()
-            .retain(|(sender, since)| !sender.is_closed() && since.elapsed() < IDLE);
+            .retain_mut(|(line, since)| line.is_ready() && since.elapsed() < IDLE);
     }
 
-    fn lock_idle(&self) -> MutexGuard<'_, Vec<(Sender, Instant)>> {
+    fn lock_idle(&self) -> MutexGuard<'_, Vec<(Line, Instant)>> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
