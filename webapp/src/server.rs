@@ -7,6 +7,7 @@ mod drain;
 mod pulse;
 mod slots;
 mod stall;
+mod workers;
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -25,6 +26,7 @@ use tokio_rustls::rustls;
 use crate::metrics::Connections;
 use accept::Acceptor;
 use slots::Slots;
+use workers::Workers;
 
 pub use body::{Unread, collect, empty, full};
 pub use drain::{Readiness, Stop, Stopped, run};
@@ -105,6 +107,7 @@ pub struct Server {
     limits: Limits,
     metrics: Connections,
     listeners: Vec<(TcpListener, Option<Arc<rustls::ServerConfig>>)>,
+    workers: Option<Workers>,
 }
 
 impl Server {
@@ -115,7 +118,20 @@ impl Server {
             limits,
             metrics,
             listeners: Vec::new(),
+            workers: None,
         }
+    }
+
+    /// Has connections served by so many threads of their own, and not by those of the runtime: for
+    /// a handler that takes little time for each request, and never blocks.
+    ///
+    /// # Errors
+    ///
+    /// If the threads cannot be had.
+    pub fn threads(&mut self, count: usize) -> Result<()> {
+        let workers = Workers::start(count).context("failed to start the threads")?;
+        self.workers = Some(workers);
+        Ok(())
     }
 
     /// Listens on an address, in plain text without `tls`. Returns the address, which matters if
@@ -143,6 +159,7 @@ impl Server {
         let (phase, watched) = watch::channel(Phase::Serving);
         let slots = Slots::new(self.limits.per_address);
         let room = Arc::new(Semaphore::new(self.limits.connections));
+        let workers = Arc::new(self.workers.unwrap_or_else(Workers::shared));
         for (listener, tls) in self.listeners {
             let acceptor = Acceptor {
                 tls: tls.map(Into::into),
@@ -151,6 +168,7 @@ impl Server {
                 metrics: self.metrics.clone(),
                 slots: slots.clone(),
                 room: Arc::clone(&room),
+                workers: Arc::clone(&workers),
                 phase: watched.clone(),
             };
             tokio::spawn(acceptor.run(listener));

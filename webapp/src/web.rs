@@ -24,6 +24,7 @@ use arc_swap::ArcSwap;
 use hyper::header::HeaderValue;
 use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
+use tokio::runtime::Handle;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
 
@@ -121,6 +122,7 @@ async fn bind(
     });
     let name = &args.name;
     let mut server = Server::new(limits, Connections::register(registry));
+    server.threads(Handle::current().metrics().num_workers())?;
     let tls = public.map(|identity| identity.server(Clients::Anyone, &[HTTP_2, HTTP_1_1]));
     let protocol = if tls.is_some() { "https" } else { "http" };
     for address in &args.listen {

@@ -20,6 +20,7 @@ use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use super::pulse::{Felt, Pulse};
 use super::slots::{Slot, Slots};
 use super::stall::Stall;
+use super::workers::Workers;
 use super::{Body, Connection, Handler, Limits, Phase};
 use crate::metrics::{Connections, Refusal};
 use crate::tls;
@@ -45,6 +46,7 @@ pub(super) struct Acceptor<H> {
     pub(super) metrics: Connections,
     pub(super) slots: Slots,
     pub(super) room: Arc<Semaphore>,
+    pub(super) workers: Arc<Workers>,
     pub(super) phase: watch::Receiver<Phase>,
 }
 
@@ -77,10 +79,7 @@ impl<H: Handler> Acceptor<H> {
             let Ok((stream, peer)) = listener.accept() else {
                 return;
             };
-            let stream = stream
-                .set_nonblocking(true)
-                .and_then(|()| TcpStream::from_std(stream));
-            if let Ok(stream) = stream {
+            if stream.set_nonblocking(true).is_ok() {
                 self.admit(stream, peer, room);
             }
         }
@@ -91,7 +90,9 @@ impl<H: Handler> Acceptor<H> {
             let Ok(room) = Arc::clone(&self.room).acquire_owned().await else {
                 return;
             };
-            match listener.accept().await {
+            // It is served by another thread, which waits for it by itself.
+            let accepted = listener.accept().await;
+            match accepted.and_then(|(stream, peer)| Ok((stream.into_std()?, peer))) {
                 Ok((stream, peer)) => self.admit(stream, peer, room),
                 Err(error) => {
                     tracing::warn!(%error, "failed to accept a connection");
@@ -101,7 +102,12 @@ impl<H: Handler> Acceptor<H> {
         }
     }
 
-    fn admit(self: &Arc<Self>, stream: TcpStream, peer: SocketAddr, room: OwnedSemaphorePermit) {
+    fn admit(
+        self: &Arc<Self>,
+        stream: std::net::TcpStream,
+        peer: SocketAddr,
+        room: OwnedSemaphorePermit,
+    ) {
         let Some(slot) = self.slots.take(peer.ip()) else {
             self.metrics.refused(Refusal::TooMany);
             return;
@@ -112,7 +118,7 @@ impl<H: Handler> Acceptor<H> {
             _open: self.metrics.open(),
         };
         let this = Arc::clone(self);
-        tokio::spawn(async move {
+        self.workers.spawn(async move {
             let mut phase = this.phase.clone();
             let served = pin!(this.serve(stream, peer));
             tokio::select! {
@@ -123,7 +129,10 @@ impl<H: Handler> Acceptor<H> {
         });
     }
 
-    async fn serve(&self, stream: TcpStream, peer: SocketAddr) {
+    async fn serve(&self, stream: std::net::TcpStream, peer: SocketAddr) {
+        let Ok(stream) = TcpStream::from_std(stream) else {
+            return;
+        };
         // Refused only for a connection that is gone already; serving it will find out.
         let _ = stream.set_nodelay(true);
         let stream = Stall::new(stream, self.limits.stall);
