@@ -61,6 +61,9 @@ const FLUSH_EVERY: Duration = Duration::from_millis(200);
 /// What may wait. A disk that takes nothing costs lines, not memory.
 const BUFFER: usize = 8 << 20;
 
+/// As long as most lines are, and some more.
+const LINE: usize = 512;
+
 /// Where lines go. Cheap to clone. What waits at the end of the program is lost without a
 /// [`AccessLog::flush`].
 #[derive(Clone, Debug)]
@@ -148,7 +151,11 @@ impl AccessLog {
         let Some(buffer) = &self.buffer else {
             return;
         };
-        if !buffer.lock().append(entry) {
+        // Made before the lock is held, which all threads want.
+        let mut line = Vec::with_capacity(LINE);
+        let made = serde_json::to_writer(&mut line, entry).is_ok();
+        line.push(b'\n');
+        if !made || !buffer.lock().append(&line) {
             buffer.lost.inc();
         }
     }
@@ -176,14 +183,12 @@ impl AccessLog {
 
 impl State {
     /// Whether there was room.
-    fn append(&mut self, entry: &Entry<'_>) -> bool {
-        let before = self.lines.len();
-        if before > BUFFER || serde_json::to_writer(&mut self.lines, entry).is_err() {
-            self.lines.truncate(before);
-            return false;
+    fn append(&mut self, line: &[u8]) -> bool {
+        let room = self.lines.len() <= BUFFER;
+        if room {
+            self.lines.extend_from_slice(line);
         }
-        self.lines.push(b'\n');
-        true
+        room
     }
 }
 
@@ -321,9 +326,10 @@ mod tests {
     #[test]
     fn a_disk_that_takes_nothing_costs_lines_and_not_memory() {
         let mut state = State::default();
-        while state.append(&entry("/")) {}
+        let line = [&[b'x'; 99][..], b"\n"].concat();
+        while state.append(&line) {}
         let full = state.lines.len();
         assert!((BUFFER..BUFFER + 1024).contains(&full), "{full}");
-        assert!(state.lines.ends_with(b"}\n"));
+        assert!(state.lines.ends_with(b"xx\n"));
     }
 }
