@@ -40,26 +40,45 @@ struct Problem<'a> {
     request_id: &'a str,
 }
 
-/// An answer with this status, in the form that the client prefers.
+/// What an answer is written for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Form {
+    Page,
+    Json,
+}
+
+impl Form {
+    /// What the client prefers.
+    pub(super) fn wanted(asked: &HeaderMap) -> Self {
+        if wants_json(asked) {
+            Self::Json
+        } else {
+            Self::Page
+        }
+    }
+}
+
+/// An answer with this status.
 ///
 /// `detail` says in a sentence what happened, and what the client can do about it.
 pub(super) fn answer(
-    asked: &HeaderMap,
+    form: Form,
     status: StatusCode,
     detail: &str,
     request_id: &str,
 ) -> Response<Body> {
-    let (text, content_type) = if wants_json(asked) {
-        let problem = Problem {
-            title: title(status),
-            status: status.as_u16(),
-            detail,
-            request_id,
-        };
-        let json = serde_json::to_string(&problem).unwrap_or_default();
-        (json, "application/problem+json")
-    } else {
-        (page(status, detail, request_id), "text/html; charset=utf-8")
+    let (text, content_type) = match form {
+        Form::Page => (page(status, detail, request_id), "text/html; charset=utf-8"),
+        Form::Json => {
+            let problem = Problem {
+                title: title(status),
+                status: status.as_u16(),
+                detail,
+                request_id,
+            };
+            let json = serde_json::to_string(&problem).unwrap_or_default();
+            (json, "application/problem+json")
+        }
     };
     let mut response = Response::new(full(text));
     *response.status_mut() = status;
@@ -121,7 +140,7 @@ mod tests {
         for field in accept {
             asked.append(ACCEPT, HeaderValue::from_static(field));
         }
-        let response = answer(&asked, status, "No app server answers.", "42");
+        let response = answer(Form::wanted(&asked), status, "No app server answers.", "42");
         assert_eq!(response.status(), status);
         let content_type = response.headers()[CONTENT_TYPE]
             .to_str()
@@ -158,7 +177,7 @@ mod tests {
 
     #[test]
     fn the_style_of_the_page_is_the_one_that_its_policy_allows() {
-        let response = answer(&HeaderMap::new(), StatusCode::NOT_FOUND, "", "");
+        let response = answer(Form::Page, StatusCode::NOT_FOUND, "", "");
         let policy = response.headers()[CONTENT_SECURITY_POLICY]
             .to_str()
             .unwrap();

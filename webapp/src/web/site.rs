@@ -9,11 +9,12 @@ use hyper::http::uri::Authority;
 use hyper::{Method, Request, Response, StatusCode};
 
 use super::assets::{Assets, Found};
+use super::errors::{self, Form};
 use super::gateway::{Asked, Gateway};
 use super::guard::{self, METHODS, Refused};
 use super::paths::{Named, named};
 use super::tally::{Record, Teller};
-use super::{errors, ids, pages, security};
+use super::{ids, pages, security};
 use crate::server::{Body, Connection, Handler, Readiness, empty};
 
 /// Names the server that answered, so that a client of the load balancer can tell them apart.
@@ -113,11 +114,11 @@ impl Site {
                 request_id,
                 server: &self.name,
             };
-            let headers = request.headers().clone();
+            let form = Form::wanted(request.headers());
             return match gateway.pass(asked, request).await {
                 Ok((response, upstream)) => (response, Some(upstream)),
                 Err(failure) => {
-                    let page = errors::answer(&headers, failure.status, failure.why, request_id);
+                    let page = errors::answer(form, failure.status, failure.why, request_id);
                     (page, failure.upstream)
                 }
             };
@@ -131,7 +132,8 @@ impl Site {
             pages::welcome(&self.name, method)
         } else {
             let why = "There is nothing at this address.";
-            errors::answer(request.headers(), StatusCode::NOT_FOUND, why, request_id)
+            let form = Form::wanted(request.headers());
+            errors::answer(form, StatusCode::NOT_FOUND, why, request_id)
         };
         (answer, None)
     }
@@ -208,7 +210,7 @@ fn moved(location: String) -> Response<Body> {
 
 fn refuse<B>(request: &Request<B>, refused: Refused, request_id: &str) -> Response<Body> {
     let Refused { status, why } = refused;
-    let mut answer = errors::answer(request.headers(), status, why, request_id);
+    let mut answer = errors::answer(Form::wanted(request.headers()), status, why, request_id);
     let headers = answer.headers_mut();
     if status == StatusCode::METHOD_NOT_ALLOWED {
         headers.insert(hyper::header::ALLOW, HeaderValue::from_static(METHODS));
