@@ -1,8 +1,13 @@
 //! `webapp`: the servers behind the load balancer, one binary with a subcommand per role.
 
 use clap::{Parser, Subcommand};
+use mimalloc::MiMalloc;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use webapp::{app, db, log, web};
+
+/// A request takes dozens of short-lived pieces of memory.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 #[derive(Parser)]
 #[command(version, about = "The servers behind the Headgate load balancer")]
