@@ -100,31 +100,35 @@ impl Handler for Stub {
             headers.insert("x-served-by-app", self.name.parse().unwrap());
             return told;
         }
-        let (parts, body) = request.into_parts();
-        let body = body
-            .collect()
-            .await
-            .map(|body| body.to_bytes())
-            .unwrap_or_default();
+        let (parts, mut body) = request.into_parts();
+        // Nothing of it is kept, however much it is.
+        let (mut length, mut hash) = (0, Sha256::new());
+        while let Some(Ok(frame)) = body.frame().await {
+            if let Ok(data) = frame.into_data() {
+                length += data.len();
+                hash.update(&data);
+            }
+        }
         let headers: Vec<_> = parts
             .headers
             .iter()
             .map(|(name, value)| (name.to_string(), value.to_str().unwrap().to_owned()))
-            .collect();
-        let hash: String = Sha256::digest(&body)
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
             .collect();
         let told = json!({
             "app": self.name,
             "method": parts.method.as_str(),
             "target": parts.uri.to_string(),
             "headers": headers,
-            "length": body.len(),
-            "sha256": hash,
+            "length": length,
+            "sha256": hexadecimal(&hash.finalize()),
         });
         response(StatusCode::OK, told.to_string())
     }
+}
+
+/// A hash as the stub tells it.
+pub(crate) fn hexadecimal(hash: &[u8]) -> String {
+    hash.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn response(status: StatusCode, body: String) -> Response<Body> {

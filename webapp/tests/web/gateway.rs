@@ -5,11 +5,13 @@ use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use webapp::tls::HTTP_1_1;
 
-use crate::app::{App, Breaker};
+use crate::app::{App, Breaker, hexadecimal};
 use crate::certificates::Authority;
-use crate::client::{Answer, Client, HOST, raw};
-use crate::program::{Start, Web, web};
+use crate::client::{Answer, Client, HOST, raw, tls};
+use crate::program::{Start, Web, peak_memory, web};
 use crate::{soon, until};
 
 /// A web server in front of app servers, all of one authority.
@@ -148,14 +150,54 @@ async fn bodies_of_all_sizes_arrive_whole() {
     for mut client in [tiers.client().await, tiers.http2().await] {
         for size in [0, 1, 65_536, 65_537, 5_000_000] {
             let body: Bytes = (0..size).map(|at: u32| (at * 7 / 3) as u8).collect();
-            let hash: String = Sha256::digest(&body)
-                .iter()
-                .map(|byte| format!("{byte:02x}"))
-                .collect();
+            let hash = hexadecimal(&Sha256::digest(&body));
             let answer = client.ask("POST", "/", &[], body).await;
             assert_eq!(answer.json()["sha256"], hash, "{size}");
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_gibibyte_arrives_whole_and_is_held_nowhere() {
+    const PIECE: usize = 1 << 16;
+    const PIECES: usize = 1 << 14;
+    /// Far more than a server needs, and far less than the body.
+    const MOST: u64 = 256 << 20;
+    let authority = Authority::new();
+    let app = App::start("app1", &authority.identity("app1")).await;
+    let length = PIECE * PIECES;
+    let start = web().arg("--max-body", length.to_string());
+    let tiers = Tiers::start(authority, start, &[("app1", app.address)]);
+
+    let config = tiers.authority.identity("client").client(&[HTTP_1_1]);
+    let mut stream = tls(tiers.address, config, HOST).await.unwrap();
+    let head = format!(
+        "POST / HTTP/1.1\r\nHost: {HOST}\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n"
+    );
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let mut piece: Vec<u8> = (0..PIECE).map(|at| (at * 7 / 3) as u8).collect();
+    let mut hash = Sha256::new();
+    for number in 0..PIECES {
+        // No two pieces are the same: their order counts.
+        piece[..8].copy_from_slice(&number.to_be_bytes());
+        hash.update(&piece);
+        soon("room for more", stream.write_all(&piece))
+            .await
+            .unwrap();
+    }
+    let mut answer = String::new();
+    let read = stream.read_to_string(&mut answer);
+    soon("an answer", read).await.unwrap();
+    let (_, told) = answer.split_once("\r\n\r\n").unwrap();
+    let told: serde_json::Value = serde_json::from_str(told).unwrap();
+    assert_eq!(told["length"], length);
+    assert_eq!(told["sha256"], hexadecimal(&hash.finalize()));
+
+    let web = peak_memory(tiers.web.id());
+    assert!(web < MOST, "the web server held {web} bytes");
+    // This process is the app server, and the client.
+    let app = peak_memory(std::process::id());
+    assert!(app < MOST, "the app server held {app} bytes");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -86,7 +86,19 @@ impl Start {
     }
 }
 
+/// The most memory that a process has held at a time, in bytes: see proc_pid_status(5).
+pub(crate) fn peak_memory(process: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let kibibytes = line.and_then(|line| line.trim().strip_suffix(" kB"));
+    kibibytes.unwrap().trim().parse::<u64>().unwrap() * 1024
+}
+
 impl Web {
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// The address of a listener, by what it says that it is.
     pub(crate) fn address(&mut self, kind: &str) -> SocketAddr {
         let line = self.line(&format!("web1: {kind} on "));
