@@ -58,6 +58,9 @@ pub struct Entry<'a> {
 /// How long a line may wait, for others to be written with it.
 const FLUSH_EVERY: Duration = Duration::from_millis(200);
 
+/// What need not wait any longer.
+const FLUSH_AT: usize = 1 << 20;
+
 /// What may wait. A disk that takes nothing costs lines, not memory.
 const BUFFER: usize = 8 << 20;
 
@@ -99,7 +102,7 @@ impl AccessLog {
     ///
     /// If no thread can be had.
     pub fn stdout() -> Result<Self> {
-        Self::start(Sink::Stdout)
+        Self::start(Sink::Stdout, FLUSH_EVERY)
     }
 
     /// A log that is appended to a file.
@@ -110,10 +113,10 @@ impl AccessLog {
     pub fn file(path: &Path) -> Result<Self> {
         let file = open(path).with_context(|| format!("failed to open {}", path.display()))?;
         let path = path.to_owned();
-        Self::start(Sink::File { path, file })
+        Self::start(Sink::File { path, file }, FLUSH_EVERY)
     }
 
-    fn start(sink: Sink) -> Result<Self> {
+    fn start(sink: Sink, flush_every: Duration) -> Result<Self> {
         let buffer = Arc::new(Buffer {
             state: Mutex::default(),
             stirred: Condvar::new(),
@@ -122,7 +125,7 @@ impl AccessLog {
         let watched = Arc::downgrade(&buffer);
         std::thread::Builder::new()
             .name("access-log".to_owned())
-            .spawn(move || write_out(&watched, sink))
+            .spawn(move || write_out(&watched, sink, flush_every))
             .context("failed to start the access log")?;
         let buffer = Some(buffer);
         Ok(Self { buffer })
@@ -155,7 +158,7 @@ impl AccessLog {
         let mut line = Vec::with_capacity(LINE);
         let made = serde_json::to_writer(&mut line, entry).is_ok();
         line.push(b'\n');
-        if !made || !buffer.lock().append(&line) {
+        if !made || !buffer.append(&line) {
             buffer.lost.inc();
         }
     }
@@ -193,6 +196,20 @@ impl State {
 }
 
 impl Buffer {
+    /// Whether there was room.
+    fn append(&self, line: &[u8]) -> bool {
+        let (room, is_much) = {
+            let mut state = self.lock();
+            let before = state.lines.len();
+            let room = state.append(line);
+            (room, before < FLUSH_AT && state.lines.len() >= FLUSH_AT)
+        };
+        if is_much {
+            self.stirred.notify_all();
+        }
+        room
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -231,14 +248,17 @@ fn open(path: &Path) -> io::Result<File> {
 }
 
 /// Writes lines out until the log is dropped.
-fn write_out(buffer: &Weak<Buffer>, mut sink: Sink) {
+fn write_out(buffer: &Weak<Buffer>, mut sink: Sink, flush_every: Duration) {
     let mut lines = Vec::new();
     let mut failing = false;
     while let Some(buffer) = buffer.upgrade() {
         let reopen = {
-            let state = buffer.lock();
-            let waited = buffer.stirred.wait_timeout(state, FLUSH_EVERY);
-            let mut state = waited.unwrap_or_else(PoisonError::into_inner).0;
+            let mut state = buffer.lock();
+            // While the last ones were written, nobody waited to be told that there are many more.
+            if state.lines.len() < FLUSH_AT {
+                let waited = buffer.stirred.wait_timeout(state, flush_every);
+                state = waited.unwrap_or_else(PoisonError::into_inner).0;
+            }
             std::mem::swap(&mut lines, &mut state.lines);
             state.writing = true;
             std::mem::take(&mut state.reopen)
@@ -261,6 +281,8 @@ fn write_out(buffer: &Weak<Buffer>, mut sink: Sink) {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Instant;
+
     use super::*;
 
     fn entry(path: &str) -> Entry<'_> {
@@ -321,6 +343,25 @@ mod tests {
         log.flush();
         assert_eq!(lines(&old)[0]["path"], "/old");
         assert_eq!(lines(&path)[0]["path"], "/new");
+    }
+
+    #[test]
+    fn much_is_written_at_once() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("access.log");
+        let file = open(&path).unwrap();
+        let sink = Sink::File { path, file };
+        let log = AccessLog::start(sink, Duration::from_secs(3_600)).unwrap();
+        let buffer = log.buffer.as_ref().unwrap();
+        // Also what is appended while the lines before it are written.
+        for _ in 0..4 {
+            assert!(buffer.append(&vec![b'x'; FLUSH_AT]));
+        }
+        let patience = Instant::now() + Duration::from_secs(30);
+        while !buffer.lock().lines.is_empty() {
+            assert!(Instant::now() < patience, "nobody wrote them");
+            std::thread::yield_now();
+        }
     }
 
     #[test]
