@@ -38,6 +38,15 @@ pub struct Interface {
     pub mode: String,
 }
 
+/// `POST /v1/ha/switch`
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Switch {
+    /// Who is to lead: `self`, `peer`, or a host by its name or address. `None`: whoever does not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to: Option<String>,
+}
+
 /// `GET /v1/ha`: which of two hosts has the addresses.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Ha {

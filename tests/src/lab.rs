@@ -322,6 +322,36 @@ impl Lab {
         self.start_lbd_on(balancer)
     }
 
+    /// Kills lbd on a balancer that may have been started by another process, and nothing else there.
+    pub fn kill_only_lbd(&mut self, balancer: Balancer) -> Result<()> {
+        if let Some(lbd) = self.lbd(balancer).take() {
+            return lbd.kill();
+        }
+        let mut killed = false;
+        wait::wait_for(PATIENCE, "lbd to end", || {
+            let mut left = Vec::new();
+            for pid in self.balancer(balancer).pids()? {
+                // One that ended meanwhile has no name any more.
+                let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+                if name.trim() == "lbd" {
+                    left.push(pid);
+                }
+            }
+            for &pid in &left {
+                killed |= kill(Pid::from_raw(pid), Signal::SIGKILL).is_ok();
+            }
+            ensure!(left.is_empty(), "{left:?}");
+            Ok(())
+        })?;
+        ensure!(killed, "lbd does not run on {}", balancer.host());
+        Ok(())
+    }
+
+    /// Whether a balancer was [cut](Self::cut) off.
+    pub fn is_cut(&self, balancer: Balancer) -> Result<bool> {
+        topology::is_cut(&self.layout, balancer)
+    }
+
     fn lbd(&mut self, balancer: Balancer) -> &mut Option<Process> {
         let [first, second] = &mut self.lbds;
         match balancer {

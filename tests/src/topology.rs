@@ -16,7 +16,7 @@
 //! `front` and `back` are bridges in a namespace of their own, the switch. Each wire is a veth
 //! whose both ends are created where they belong, never in the machine's own namespace.
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 
 use crate::layout::{
     APPS, Balancer, CLIENT, DBS, DNS, LB_BACK, LB_FRONT, LB1_BACK, LB2_BACK, Layout, VIP, app_ip,
@@ -32,6 +32,19 @@ pub(crate) fn cut(layout: &Layout, balancer: Balancer) -> Result<()> {
         .map(|bridge| format!("link set {} nomaster\n", port(balancer.host(), bridge)))
         .collect();
     layout.namespace("switch").ip_batch(&cut)
+}
+
+/// Whether they are unplugged.
+pub(crate) fn is_cut(layout: &Layout, balancer: Balancer) -> Result<bool> {
+    let port = port(balancer.host(), BRIDGES[0]);
+    let switch = layout.namespace("switch");
+    let shown = switch
+        .command("ip")?
+        .args(["-oneline", "link", "show", "dev", &port])
+        .output()
+        .context("failed to run ip")?;
+    // What is plugged into a bridge has that for its master.
+    Ok(!String::from_utf8_lossy(&shown.stdout).contains(" master "))
 }
 
 /// Plugs them in again.

@@ -7,7 +7,7 @@ use std::io::{self, Write as _};
 use std::os::unix::process::CommandExt as _;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use clap::Subcommand;
 use kit::lab::{self, Lab};
 use kit::layout::Balancer::{self, First, Second};
@@ -54,6 +54,10 @@ enum Action {
     Kill {
         /// The host: lb, lb2, web1, app1, db1, dns, …
         host: String,
+
+        /// Of a load balancer, kill this program alone; its host stays plugged in
+        #[arg(long, value_name = "PROGRAM")]
+        only: Option<Only>,
     },
     /// Start again what a host is there for
     Revive {
@@ -76,13 +80,26 @@ enum Action {
     },
 }
 
+/// A program that is killed alone.
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum Only {
+    /// With kill -9; revive starts it again, and what it left is there
+    Lbd,
+}
+
 pub(crate) fn run(args: Args) -> Result<()> {
     match args.action {
         Action::Up { single, site, webs } => up(&args.name, single, site, webs),
         Action::Down => Lab::down(&args.name),
         Action::Status => status(),
-        Action::Kill { host } => act(&args.name, &host, Lab::kill_balancer, Lab::kill_host),
-        Action::Revive { host } => act(&args.name, &host, Lab::revive_balancer, Lab::revive_host),
+        Action::Kill { host, only: None } => {
+            act(&args.name, &host, Lab::kill_balancer, Lab::kill_host)
+        }
+        Action::Kill {
+            host,
+            only: Some(Only::Lbd),
+        } => act(&args.name, &host, Lab::kill_only_lbd, has_no_lbd),
+        Action::Revive { host } => act(&args.name, &host, revive_balancer, Lab::revive_host),
         Action::Open { port } => relay::serve(&args.name, port),
         Action::Exec { host, command } => exec(&args.name, &host, &command),
     }
@@ -161,6 +178,19 @@ fn act(
     }
 }
 
+fn has_no_lbd(_: &mut Lab, host: &str) -> Result<()> {
+    bail!("{host} runs no lbd: --only is for the load balancers, lb and lb2")
+}
+
+/// One that was only without lbd has what its kernel had.
+fn revive_balancer(lab: &mut Lab, balancer: Balancer) -> Result<()> {
+    if lab.is_cut(balancer)? {
+        lab.revive_balancer(balancer)
+    } else {
+        lab.start_lbd_on(balancer)
+    }
+}
+
 fn ensure_host(layout: &Layout, host: &str) -> Result<()> {
     let hosts = layout.hosts();
     ensure!(
@@ -224,7 +254,8 @@ pub(crate) fn explain(lab: &Lab) -> String {
              \n  {second} ha status        # of lb2\
              \n  {first} ha switch         # the other one leads, and nobody notices\
              \n  cargo xtask lab kill --name {name} lb      # as if it lost power\
-             \n  cargo xtask lab revive --name {name} lb    # it catches up, and leads again\n"
+             \n  cargo xtask lab revive --name {name} lb    # it catches up, and leads again\
+             \n  cargo xtask lab kill --name {name} lb --only lbd   # the program stays, fenced\n"
         );
     }
     text += &format!(

@@ -8,7 +8,7 @@ use crate::config::{Change, Refusal, change};
 use crate::daemon::Handle;
 use crate::observe::{events, exposition, metrics};
 use crate::shell::channel::Pairing;
-use crate::types::{Backend, Changed, Problem, Status, Version};
+use crate::types::{Backend, Changed, Problem, Status, Switch, Version};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::body::Incoming;
@@ -162,7 +162,12 @@ async fn answer(
     }
     let force = force(route, &head.method, head.uri.query())?;
     match route {
-        Route::Switch => in_time(handle.switch()).await??,
+        Route::Switch => {
+            let wanted: Option<Switch> = read(body).await?;
+            let to = wanted.and_then(|it| it.to);
+            in_time(handle.switch(to)).await??;
+            return look(route, handle).await;
+        }
         Route::Release => in_time(handle.release()).await??,
         _ => {}
     }

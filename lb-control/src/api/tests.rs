@@ -112,7 +112,7 @@ async fn fake_daemon(mut requests: mpsc::Receiver<Request>) {
                 };
                 drop(reply.send(answer));
             }
-            Request::Switch(reply) => drop(reply.send(Err(Refusal::Failed(
+            Request::Switch { reply, .. } => drop(reply.send(Err(Refusal::Failed(
                 "this host is not paired with another".to_owned(),
             )))),
             Request::Release(reply) => drop(reply.send(Ok(()))),

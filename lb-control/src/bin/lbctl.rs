@@ -63,7 +63,9 @@ enum Command {
     /// What was changed against the configuration file
     #[command(subcommand, arg_required_else_help = true)]
     Config(ConfigCommand),
-    /// Packets, bits and connections per second
+    /// Packets, bits and connections per second, on this host
+    ///
+    /// Each of two hosts counts what it forwards itself; a standby forwards nothing, or a rest.
     Stats {
         /// From one sample to the next
         #[arg(long, default_value = "1s", value_parser = interval, value_name = "DUR")]
@@ -98,11 +100,19 @@ enum HaCommand {
     Status,
     /// Have the other one of the two lead, without a gap
     ///
-    /// Works on either: the leader hands over, and the standby takes over. Whoever handed over stands
-    /// behind the other until `ha release`, until its lbd is started again, or until it leads because
-    /// the other ended.
-    Switch,
-    /// Go back to the configured priority after a switch
+    /// Works on either: the leader hands over, and the standby takes over. Without --to, each call
+    /// passes leadership on: a script names whom it wants. Whoever handed over stands behind the other
+    /// until `ha release`, until its lbd is started again, or until it leads because the other ended.
+    Switch {
+        /// Who is to lead: self, peer, or a host by its address or its name. Does nothing if it leads
+        #[arg(long, value_name = "HOST")]
+        to: Option<String>,
+    },
+    /// End on this host what a switch left: it no longer stands behind the other
+    ///
+    /// A host that handed over keeps its priority below the other's. This gives it its own priority
+    /// back; if that is the higher one, and it preempts, it leads again. Refused on a host that did not
+    /// hand over.
     Release,
 }
 
@@ -310,7 +320,7 @@ async fn run(arguments: Arguments) -> Result<(), Failure> {
     match arguments.command {
         Command::Status { check } => session.status(check).await,
         Command::Ha(HaCommand::Status) => session.ha_status().await,
-        Command::Ha(HaCommand::Switch) => session.ha_switch().await,
+        Command::Ha(HaCommand::Switch { to }) => session.ha_switch(to).await,
         Command::Ha(HaCommand::Release) => session.ha_release().await,
         Command::Pair(PairCommand::Init) => session.invite().await,
         Command::Pair(PairCommand::Join { token }) => session.join(token).await,

@@ -142,6 +142,8 @@ fn read_config(file: &Path) -> anyhow::Result<Config> {
     let text = read(file)?;
     let config = config::parse(&text, file)?;
     config::check_interfaces(&text, file, host::check_interface)?;
+    let own = host::addresses().context("cannot ask for this host's addresses")?;
+    config::check_addresses(&text, file, &own)?;
     Ok(config)
 }
 
@@ -414,10 +416,6 @@ fn links(ha: &Ha, links: &HeartbeatLinks, port: u16) -> anyhow::Result<Vec<Link>
                      {interface}`"
                 )
             })?;
-            ensure!(
-                local != *peer,
-                "peer, {peer}, is an address of this host: name the other one's"
-            );
             vec![Link {
                 local: at(local),
                 remote: at(*peer),

@@ -4,7 +4,7 @@
 
 use super::table::{Mood, Sheet, alarms, paint, seconds};
 use super::{Failure, Session};
-use crate::types::{Ha, HaGroup, HaPair, HaPeer, HaVersion};
+use crate::types::{Ha, HaGroup, HaPair, HaPeer, HaVersion, Switch};
 use comfy_table::Cell;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -16,8 +16,8 @@ impl Session {
     /// # Errors
     ///
     /// If it was refused, or there is no answer.
-    pub async fn ha_switch(&self) -> Result<(), Failure> {
-        let ha: Ha = self.client.post("/v1/ha/switch", &()).await?;
+    pub async fn ha_switch(&self, to: Option<String>) -> Result<(), Failure> {
+        let ha: Ha = self.client.post("/v1/ha/switch", &Switch { to }).await?;
         self.show(&ha, |_| match ha.role.as_str() {
             "leader" => "this host leads now\n".to_owned(),
             _ => "the other host leads now\n".to_owned(),

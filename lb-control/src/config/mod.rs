@@ -12,7 +12,7 @@ mod values;
 pub use change::{Change, Refusal};
 pub use model::*;
 pub use overlay::{Applied, Overlay};
-pub use parse::{ParseError, check_interfaces, parse};
+pub use parse::{ParseError, check_addresses, check_interfaces, parse};
 pub use text::{InvalidText, format_vip, parse_vip};
 pub(crate) use values::can_be_slots;
 

@@ -168,6 +168,53 @@ pub enum HeartbeatLinks {
     Named(Vec<HeartbeatLink>),
 }
 
+impl Ha {
+    /// Whether nobody leads without this interface.
+    #[must_use]
+    pub fn needs(&self, interface: &str) -> bool {
+        let groups = self.groups.iter().flat_map(|group| &group.addresses);
+        let mut addresses = self.addresses.iter().chain(groups);
+        self.interface == interface || addresses.any(|each| each.interface == interface)
+    }
+
+    /// Where the other host is to be reached.
+    #[must_use]
+    pub fn places(&self) -> Vec<IpAddr> {
+        let links = self.channel.as_ref().map(|channel| &channel.links);
+        match links {
+            Some(HeartbeatLinks::Own(peer)) => vec![(*peer).into()],
+            Some(HeartbeatLinks::Named(named)) => {
+                named.iter().map(|link| link.remote.into()).collect()
+            }
+            None => Vec::new(),
+        }
+    }
+
+    /// Whose this address is, if it is one that a host of the two has for itself: it moves with no
+    /// leadership.
+    #[must_use]
+    pub fn fixed(&self, address: Ipv4Addr) -> Option<&'static str> {
+        let links = self.channel.iter().map(|channel| &channel.links);
+        let named = links.filter_map(|links| match links {
+            HeartbeatLinks::Own(_) => None,
+            HeartbeatLinks::Named(named) => Some(named),
+        });
+        let mut named = named.flatten();
+        if self.peer == Some(address) {
+            return Some("`peer` in [ha], an address that the other host has for itself");
+        }
+        named.find_map(|link| {
+            if link.local == address {
+                Some("this host's end of one of the heartbeat_links in [ha]")
+            } else if link.remote == address {
+                Some("the other host's end of one of the heartbeat_links in [ha]")
+            } else {
+                None
+            }
+        })
+    }
+}
+
 /// A way to the other host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HeartbeatLink {

@@ -9,8 +9,9 @@ use super::text::parse_vip;
 use super::validate::{self, About};
 use super::{raw, values};
 use lb_ebpf::abi::capacity;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::net::Ipv4Addr;
 use std::ops::{Range, RangeInclusive};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -75,6 +76,25 @@ pub fn check_interfaces(
     let raw = read_raw(text).map_err(refused)?;
     let mut names = raw.interfaces.get_ref().iter();
     names.try_for_each(|name| judge(name, |name| judgement(name)).map_err(refused))
+}
+
+/// Judges the ends of the ways to the other host by the addresses that this one has, of which the text
+/// alone cannot tell.
+///
+/// # Errors
+///
+/// The first that belongs to the wrong host.
+pub fn check_addresses(
+    text: &str,
+    file: &Path,
+    own: &BTreeSet<Ipv4Addr>,
+) -> Result<(), ParseError> {
+    let refused = |fault: Fault| fault.in_file(text, file);
+    let raw = read_raw(text).map_err(refused)?;
+    let Some(ha) = &raw.ha else {
+        return Ok(());
+    };
+    ha::check_own(ha.get_ref(), own).map_err(refused)
 }
 
 struct Fault {
@@ -147,6 +167,7 @@ fn read(text: &str) -> Result<Config, Fault> {
     if let Some(raw) = &raw.ha {
         let mut ha = ha::read(raw.get_ref(), &config.interfaces)?;
         ha.groups = group::read(&raw.get_ref().group, &ha, &config.interfaces)?;
+        ha::check_shared(raw.get_ref(), &ha)?;
         config.ha = Some(ha);
     }
     for service in &raw.service {

@@ -764,6 +764,92 @@ fn what_is_wrong_with_ha_is_said_where_it_is() {
 }
 
 #[test]
+fn a_hosts_own_address_is_not_shared() {
+    let refused = |text: &str, line: &str, says: [&str; 2]| {
+        let error = read(text).expect_err(line).to_string();
+        let number = text.lines().position(|it| it.contains(line)).unwrap() + 1;
+        let place = format!("lb.toml:{number}:");
+        assert!(error.starts_with(&place), "{place} in {error}");
+        for says in says {
+            assert!(error.contains(says), "{says:?} in {error}");
+        }
+    };
+    let text = FULL.to_owned() + HA;
+    let vip = "vip = \"192.0.2.10:80\"";
+    assert!(text.contains(vip), "{text}");
+    for (from, to, says) in [
+        ("\"192.0.2.3\"", "\"192.0.2.10\"", "`peer` in [ha]"),
+        ("10.9.9.2 >", "192.0.2.10 >", "this host's end"),
+        ("> 10.9.9.3", "> 192.0.2.10", "the other host's end"),
+    ] {
+        let text = text.replacen(from, to, 1);
+        refused(&text, vip, [says, "192.0.2.10 is"]);
+    }
+    for (from, to, says) in [
+        ("192.0.2.9", "192.0.2.3", "192.0.2.3 is `peer` in [ha]"),
+        ("10.0.2.1/24", "10.9.9.2/24", "10.9.9.2 is this host's end"),
+    ] {
+        let text = text.replacen(&format!("\"{from}"), &format!("\"{to}"), 1);
+        refused(&text, "addresses =", [says, "another"]);
+    }
+    let group = "[[ha.group]]\nname = \"more\"\nvrid = 52\naddresses = [\"192.0.2.3/32\"]\n";
+    refused(
+        &(text + group),
+        "\"192.0.2.3/32\"",
+        ["`peer` in [ha]", "another"],
+    );
+
+    // By the API as by the file.
+    let config = read(&(FULL.to_owned() + HA)).unwrap();
+    let new = NewService {
+        name: "late".to_owned(),
+        vip: "192.0.2.3:80/tcp".to_owned(),
+        slots: None,
+        check: None,
+    };
+    let add = change::add_service(&new).unwrap();
+    let refusal = change::apply(&config, &add).unwrap_err().to_string();
+    assert!(refusal.contains("`peer` in [ha]"), "{refusal}");
+}
+
+#[test]
+fn each_end_of_a_way_to_the_other_host_is_where_it_belongs() {
+    let text = FULL.to_owned() + HA;
+    let check = |own: &[[u8; 4]]| {
+        let own = own.iter().map(|address| Ipv4Addr::from(*address)).collect();
+        check_addresses(&text, Path::new("lb.toml"), &own).map_err(|error| error.to_string())
+    };
+    let here = [[192, 0, 2, 2], [10, 9, 9, 2]];
+    assert_eq!(check(&here), Ok(()));
+    let links = text.lines().position(|it| it.contains("heartbeat_links"));
+    let peer = text.lines().position(|it| it.contains("peer ="));
+    for (own, line, says) in [
+        (
+            [here[0], [192, 0, 2, 3]],
+            peer,
+            "peer: 192.0.2.3 is an address of this host",
+        ),
+        (
+            [here[0], [10, 9, 9, 8]],
+            links,
+            "10.9.9.2 is no address of this host, which has 10.9.9.8",
+        ),
+    ] {
+        let error = check(&own).expect_err(says);
+        let place = format!("lb.toml:{}:", line.unwrap() + 1);
+        assert!(
+            error.starts_with(&place) && error.contains(says),
+            "{place} {error}"
+        );
+    }
+    let error = check(&[here[0], here[1], [10, 9, 9, 3]]).expect_err("both ends");
+    assert!(
+        error.contains("heartbeat_links: 10.9.9.3 is an address of this host"),
+        "{error}"
+    );
+}
+
+#[test]
 fn what_is_shared_is_nobody_elses() {
     let text = FULL.to_owned() + HA;
     for (from, to) in [("192.0.2.9", "192.0.2.10"), ("10.0.2.1/24", "10.0.2.11/24")] {

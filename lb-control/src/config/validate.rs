@@ -65,6 +65,15 @@ pub(super) fn add_service(
                 ),
             ));
         }
+        if let Some(whose) = ha.fixed(*service.vip.ip()) {
+            return Err(misfit(
+                About::Address,
+                format!(
+                    "{} is {whose}: whoever leads has a service's address, so it must be another",
+                    service.vip.ip()
+                ),
+            ));
+        }
         let vips = config.services.values().map(|each| each.vip.ip());
         let vips: BTreeSet<_> = vips.chain([service.vip.ip()]).collect();
         if vips.len() + ha.addresses.len() > ADVERTISED_MAX {

@@ -4,6 +4,8 @@
 
 use super::Daemon;
 use super::changing::Prepared;
+use super::leading::Role;
+use super::pairing::Pairing;
 use crate::config::{Change, Config, Overlay, Refusal};
 use crate::dataplane::Dataplane;
 use crate::sync::{Message, Proposal, Snapshot, Version};
@@ -14,14 +16,19 @@ use tokio::sync::oneshot;
 /// How long the other host may take to take over a change.
 pub(super) const PATIENCE: Duration = Duration::from_secs(3);
 
+/// When it is tried again to have the other host take over a file that it refused.
+const SHARE_AGAIN: Duration = Duration::from_secs(5);
+
 /// Who asked for a change.
 pub(super) enum Reply {
     /// Somebody at the API.
     Api(oneshot::Sender<Result<u64, Refusal>>),
     /// Somebody at the other host.
     Peer(u64),
-    /// Nobody: the configuration file was read again, or was another when lbd was started.
+    /// Nobody: the configuration file was read again.
     File,
+    /// Nobody: the configuration file was another when lbd was started, and runs here already.
+    Unshared,
 }
 
 /// A change that the other host is to take over first.
@@ -75,7 +82,8 @@ impl<D: Dataplane> Daemon<D> {
     /// Makes a change, where it belongs.
     pub(super) fn submit(&mut self, prepared: Prepared, reply: Reply) {
         let unchanged = prepared.next.services == self.running.services && prepared.cut.is_empty();
-        let place = match unchanged {
+        // What the other host does not have is news to it.
+        let place = match unchanged && !self.unshared {
             true => Ok(Place::Here),
             false => self.place(),
         };
@@ -119,15 +127,25 @@ impl<D: Dataplane> Daemon<D> {
                 pairing.reason
             ));
         }
-        if !leads && self.hears_leader() {
-            return refuse("this host stands by, and cannot tell the leader of it".to_owned());
+        match self.role() {
+            Role::Leader => Ok(Place::Here),
+            Role::Starting => {
+                refuse("this host was just started, and does not lead yet".to_owned())
+            }
+            // What it changed would be dropped for what the leader has, or has by then.
+            Role::Standby => refuse(format!(
+                "this host stands by, and does not reach the other one, which may lead: the pair's \
+                 channel is down: {}. Make the change there. If the other host is lost, this one \
+                 leads in a moment, and takes it; if that one is gone for good and this one does not \
+                 lead (`lbctl ha status` says why), `lbctl pair forget` has it take changes alone",
+                pairing.reason
+            )),
         }
-        Ok(Place::Here)
     }
 
     /// Has the other host take over the change first.
     fn offer(&mut self, prepared: Prepared, reply: Reply) {
-        if prepared.next.services == self.running.services {
+        if prepared.next.services == self.running.services && !self.unshared {
             // Backends that left before are to leave by force: that is in the tables.
             let result = self.commit(prepared, false);
             return self.reply(reply, result);
@@ -198,6 +216,12 @@ impl<D: Dataplane> Daemon<D> {
                 }
                 Err(refusal) => self.refuse_file(refusal.to_string()),
             },
+            Reply::Unshared => match result {
+                Ok(revision) => {
+                    tracing::info!(revision, "the other host has the changed file, too")
+                }
+                Err(refusal) => self.could_not_share(refusal.to_string()),
+            },
         }
     }
 
@@ -256,8 +280,13 @@ impl<D: Dataplane> Daemon<D> {
         if !in_step && !alone {
             return;
         }
-        // Whatever comes of it, it is tried once.
-        self.unshared = false;
+        let mut asked = pairing.pending.asked.values();
+        let refused = self.unshared_because.as_ref();
+        if asked.any(|it| matches!(it.reply, Reply::Unshared))
+            || refused.is_some_and(|(_, at)| at.elapsed() < SHARE_AGAIN)
+        {
+            return;
+        }
         let change = Change::Replace {
             services: self.running.services.clone(),
             cut: Vec::new(),
@@ -265,7 +294,7 @@ impl<D: Dataplane> Daemon<D> {
         };
         match self.prepare(&change, None) {
             Ok(prepared) => self.share(prepared),
-            Err(refusal) => self.refuse_file(refusal.to_string()),
+            Err(refusal) => self.could_not_share(refusal.to_string()),
         }
     }
 
@@ -274,14 +303,47 @@ impl<D: Dataplane> Daemon<D> {
         match self.place() {
             Ok(Place::Here | Place::Both) => {
                 self.version = self.next_version(&prepared.next);
+                self.shared();
                 self.keep_running();
                 // The other host, if there is one, sees that it is behind.
                 self.tell_config();
             }
-            Ok(Place::There) => self.ask(prepared, Reply::File),
-            Err(refusal) => self.refuse_file(refusal.to_string()),
+            Ok(Place::There) => self.ask(prepared, Reply::Unshared),
+            Err(refusal) => self.could_not_share(refusal.to_string()),
         }
         self.carry_out();
+    }
+
+    /// What runs is what the version says.
+    pub(super) fn shared(&mut self) {
+        self.unshared = false;
+        self.unshared_because = None;
+    }
+
+    /// What runs here stays, and is tried again.
+    fn could_not_share(&mut self, reason: String) {
+        if !self.unshared {
+            return;
+        }
+        let before = self.unshared_because.take();
+        if before.is_none_or(|(before, _)| before != reason) {
+            tracing::error!(reason, "the other host does not have the changed file");
+        }
+        self.unshared_because = Some((reason, Instant::now()));
+    }
+
+    /// That what runs here is not what the other host has, though it has the same revision.
+    pub(super) fn unshared_alarm(&self) -> Option<String> {
+        let paired = self.pairing.as_ref().is_some_and(Pairing::is_paired);
+        (paired && self.unshared).then(|| {
+            let because = self.unshared_because.as_ref();
+            let because = because.map_or("not tried yet", |(reason, _)| reason);
+            format!(
+                "the configuration file changed while lbd did not run, and the other host does not \
+                 have that: {because}. It is tried again; or change the file back, and have lbd read \
+                 it (SIGHUP)"
+            )
+        })
     }
 
     /// Remembers what both have, to tell later what only one of them has.
@@ -332,6 +394,8 @@ impl<D: Dataplane> Daemon<D> {
         let news = Overlay::between(&self.running, &next).lines();
         let joined = pairing.is_some_and(|it| it.joined);
         let lost = match joined {
+            // What runs already is not dropped.
+            _ if news.is_empty() => Overlay::default(),
             // What it never had it does not drop.
             true => lost.without_removals(),
             false => lost,
@@ -347,10 +411,17 @@ impl<D: Dataplane> Daemon<D> {
             Err(refusal) => return Err(refusal.to_string()),
         }
         let revision = self.revision();
-        let what = news.join("; ");
-        tracing::info!(revision, what, "took over the other host's configuration");
+        if news.is_empty() {
+            tracing::info!(
+                revision,
+                "the other host's revision is this one's: it says the same"
+            );
+        } else {
+            let what = news.join("; ");
+            tracing::info!(revision, what, "took over the other host's configuration");
+        }
         if let Some(pairing) = &mut self.pairing {
-            pairing.joined = false;
+            pairing.dropped_there.clear();
             pairing.dropped = match conflict {
                 true => lost.lines(),
                 false => Vec::new(),
@@ -358,6 +429,8 @@ impl<D: Dataplane> Daemon<D> {
             for line in &pairing.dropped {
                 tracing::warn!(line, "dropped: the other host's configuration stays");
             }
+            pairing.tell_dropped();
+            pairing.joined = false;
         }
         Ok(())
     }
@@ -410,14 +483,22 @@ impl<D: Dataplane> Daemon<D> {
             return;
         };
         // The services came before the answer; what else the file says comes now.
-        let result = match (result, asked.prepared.file) {
-            (Ok(_), Some(file)) => {
-                let (next, version) = (self.running.clone(), self.version.clone());
-                let left_out = asked.prepared.left_out;
-                let installed = self.install(next, version, Some(file), left_out, &[], false);
+        let Prepared {
+            next,
+            file,
+            left_out,
+            ..
+        } = asked.prepared;
+        // It may have had all of it before, and then nothing came.
+        let agreed = self.unshared && Snapshot::hash(&next) == self.version.hash;
+        let result = match result {
+            Ok(_) if file.is_some() || agreed => {
+                let next = if agreed { next } else { self.running.clone() };
+                let version = self.version.clone();
+                let installed = self.install(next, version, file, left_out, &[], false);
                 installed.map(|()| self.revision())
             }
-            (result, _) => result,
+            result => result,
         };
         self.reply(asked.reply, result);
     }

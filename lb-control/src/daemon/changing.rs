@@ -98,7 +98,8 @@ impl<D: Dataplane> Daemon<D> {
         } = prepared;
         // One of a pair that only reads its file again has nothing to tell the other.
         let paired = self.pairing.as_ref().is_some_and(Pairing::is_paired);
-        let version = if next.services == self.running.services && (file.is_none() || paired) {
+        let unchanged = next.services == self.running.services && !self.unshared;
+        let version = if unchanged && (file.is_none() || paired) {
             self.version.clone()
         } else {
             self.next_version(&next)
@@ -106,6 +107,7 @@ impl<D: Dataplane> Daemon<D> {
         self.install(next, version, file, left_out, &cut, is_kept)?;
         if let Some(pairing) = &mut self.pairing {
             pairing.dropped.clear();
+            pairing.dropped_there.clear();
         }
         let revision = self.revision();
         tracing::info!(change = what, revision, "changed");
@@ -160,7 +162,7 @@ impl<D: Dataplane> Daemon<D> {
         };
         let result = self.reconcile(&next);
         self.version = version;
-        self.unshared = false;
+        self.shared();
         self.accept(next);
         result.map_err(|error| {
             let error = chain(&error);
@@ -193,6 +195,9 @@ impl<D: Dataplane> Daemon<D> {
     /// Takes the configuration file as it is now. Nothing is changed if it is wrong, or does not
     /// fit.
     pub(super) fn read_again(&mut self, file: Result<Config, String>) {
+        if let Ok(file) = &file {
+            self.filed_priority = file.ha.as_ref().map(|ha| ha.priority);
+        }
         let prepared = file.and_then(|file| self.prepare_file(file));
         match prepared {
             Ok(prepared) => self.submit(prepared, super::agreeing::Reply::File),

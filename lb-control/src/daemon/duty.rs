@@ -2,7 +2,7 @@
 
 use crate::config::VirtualRouter;
 use crate::proto::vrrp::{Disagreement, Family, LeadReason};
-use crate::shell::vrrp::{Event, Report, Router, Wanted};
+use crate::shell::vrrp::{Event, Report, Router, Stranger, Wanted};
 use crate::sync::Situation;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
@@ -12,6 +12,9 @@ const SECOND_LEADER_SHOWN: Duration = Duration::from_secs(10);
 
 /// For how long forged advertisements are an alarm after the last one.
 const FORGERY_SHOWN: Duration = Duration::from_secs(10);
+
+/// For how long a router of the same number is an alarm after it was last seen.
+const STRANGER_SHOWN: Duration = Duration::from_secs(30);
 
 /// What this host is to the addresses of a group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,6 +61,15 @@ impl SecondLeader {
     }
 }
 
+/// What a router does not know.
+#[derive(Default)]
+pub(super) struct Circumstances {
+    /// Until shortly before, the other host was not heard.
+    pub(super) apart: bool,
+    /// This host hands over, for this reason.
+    pub(super) handing_over: Option<String>,
+}
+
 /// A virtual router of this host, and what it said last.
 pub(super) struct Duty {
     pub(super) is: VirtualRouter,
@@ -70,7 +82,10 @@ pub(super) struct Duty {
     pub(super) report: Report,
     second: Option<SecondLeader>,
     forged: Option<(IpAddr, Instant)>,
+    stranger: Option<(Stranger, Instant)>,
     withheld: Option<String>,
+    /// It stands by because somebody else led.
+    follows: bool,
     pub(super) faults: Vec<String>,
 }
 
@@ -86,7 +101,9 @@ impl Duty {
             report: Report::default(),
             second: None,
             forged: None,
+            stranger: None,
             withheld: None,
+            follows: false,
             faults: Vec::new(),
         }
     }
@@ -127,10 +144,23 @@ impl Duty {
         self.reason = reason;
         self.since = Instant::now();
         self.withheld = None;
+        self.follows = false;
     }
 
-    /// Takes what the router says. `apart`: until shortly before, the other host was not heard.
-    pub(super) fn on_event(&mut self, event: Event, apart: bool) {
+    /// Why it is what it is.
+    pub(super) fn reason(&self) -> String {
+        let stands_by = self.role == Role::Standby && self.follows;
+        match (&self.withheld, self.report.leader) {
+            (Some(hold), None) if stands_by => {
+                format!("no leader is heard any more, and this host may not lead: {hold}")
+            }
+            (None, None) if stands_by => "no leader is heard any more".to_owned(),
+            _ => self.reason.clone(),
+        }
+    }
+
+    /// Takes what the router says.
+    pub(super) fn on_event(&mut self, event: Event, circumstances: &Circumstances) {
         let label = self.label();
         match event {
             Event::StandsBy => {
@@ -150,12 +180,23 @@ impl Duty {
                 self.becomes(Role::Leader, reason.to_string());
             }
             Event::Yields(reason) => {
-                tracing::warn!(%reason, "{label}yields");
+                let winner = reason.winner();
+                let handed_over = circumstances.handing_over.as_ref().zip(winner);
+                let reason = match handed_over {
+                    Some((why, winner)) => format!("handed over to {winner}: {why}"),
+                    None => reason.to_string(),
+                };
                 // One that was heard all the time did not lead before: it takes over.
-                if let Some(winner) = reason.winner().filter(|_| apart) {
+                if winner.is_some() && !circumstances.apart {
+                    tracing::info!(reason, "{label}yields");
+                } else {
+                    tracing::warn!(reason, "{label}yields");
+                }
+                if let Some(winner) = winner.filter(|_| circumstances.apart) {
                     self.on_second_leader(winner, true);
                 }
-                self.becomes(Role::Standby, reason.to_string());
+                self.becomes(Role::Standby, reason);
+                self.follows = winner.is_some();
             }
             Event::SecondActive(peer) => self.on_second_leader(peer, false),
             Event::Withheld(hold) => {
@@ -194,6 +235,12 @@ impl Duty {
                     }
                     self.forged = Some((source, now));
                 }
+                if let Some(stranger) = report.stranger {
+                    if self.shown_stranger() != Some(stranger) {
+                        tracing::warn!("{label}{}", self.strange(stranger));
+                    }
+                    self.stranger = Some((stranger, Instant::now()));
+                }
                 self.report = report;
             }
             Event::Ended => {
@@ -218,6 +265,22 @@ impl Duty {
         self.second = Some(second);
     }
 
+    /// Another router of the same number, if one was seen lately.
+    fn shown_stranger(&self) -> Option<Stranger> {
+        let (stranger, seen) = self.stranger?;
+        (seen.elapsed() < STRANGER_SHOWN).then_some(stranger)
+    }
+
+    fn strange(&self, Stranger { address, peer }: Stranger) -> String {
+        let vrid = self.is.vrid;
+        format!(
+            "advertisements with this host's vrid, {vrid}, come from {address}, which is not `peer` \
+             ({peer}), and are not heeded: if {address} is the other host, name it in [ha] of this \
+             host's configuration file, and start lbd again; if it is another router, give it another \
+             vrid, or both hosts"
+        )
+    }
+
     /// Whether the priorities of the two do not say who leads.
     fn tie(&self, report: &Report) -> Option<String> {
         let leader = report.leader?;
@@ -240,6 +303,7 @@ impl Duty {
         {
             alarms.push(forgery(source));
         }
+        alarms.extend(self.shown_stranger().map(|it| self.strange(it)));
         if let Some(hold) = &self.withheld {
             alarms.push(format!("nobody leads, and this host may not: {hold}"));
         }
@@ -281,6 +345,15 @@ mod tests {
 
     const OTHER: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 2));
 
+    const TOGETHER: Circumstances = Circumstances {
+        apart: false,
+        handing_over: None,
+    };
+    const APART: Circumstances = Circumstances {
+        apart: true,
+        handing_over: None,
+    };
+
     fn priority(number: u8) -> Priority {
         Priority::new(number).expect("a priority")
     }
@@ -312,7 +385,23 @@ mod tests {
             leader: Some(leader),
             ..Report::default()
         };
-        duty.on_event(Event::Report(report), false);
+        duty.on_event(Event::Report(report), &TOGETHER);
+    }
+
+    #[test]
+    fn another_router_of_the_same_number_is_an_alarm() {
+        let mut duty = duty();
+        let [address, peer] = [9, 2].map(|last| std::net::Ipv4Addr::new(192, 0, 2, last));
+        let report = Report {
+            stranger: Some(Stranger { address, peer }),
+            ..Report::default()
+        };
+        duty.on_event(Event::Report(report), &TOGETHER);
+        // It lasts, though not each report has seen one.
+        duty.on_event(Event::Report(Report::default()), &TOGETHER);
+        let alarms = duty.alarms().concat();
+        let says = "vrid, 51, come from 192.0.2.9, which is not `peer` (192.0.2.2)";
+        assert!(alarms.contains(says), "{alarms}");
     }
 
     #[test]
@@ -331,6 +420,40 @@ mod tests {
     }
 
     #[test]
+    fn why_it_stands_by_is_what_is_so_now() {
+        let outranked = || {
+            Event::Yields(YieldReason::HigherPriority {
+                peer: OTHER,
+                priority: priority(99),
+            })
+        };
+        let mut duty = duty();
+        duty.on_event(Event::Leads(LeadReason::ActiveDown), &TOGETHER);
+        let planned = Circumstances {
+            handing_over: Some("planned switchover".to_owned()),
+            ..TOGETHER
+        };
+        duty.on_event(outranked(), &planned);
+        hears(&mut duty, 99);
+        let reason = "handed over to 192.0.2.2: planned switchover";
+        assert_eq!(duty.reason(), reason);
+        duty.on_event(Event::Report(Report::default()), &TOGETHER);
+        assert_eq!(duty.reason(), "no leader is heard any more");
+        duty.on_event(Event::Withheld("a reason".to_owned()), &TOGETHER);
+        assert!(duty.reason().ends_with("may not lead: a reason"));
+        hears(&mut duty, 99);
+        assert_eq!(duty.reason(), reason);
+
+        duty.on_event(Event::Leads(LeadReason::PeerLost), &TOGETHER);
+        duty.on_event(outranked(), &TOGETHER);
+        hears(&mut duty, 99);
+        assert_eq!(
+            duty.reason(),
+            "192.0.2.2 leads: its priority, 99, was higher"
+        );
+    }
+
+    #[test]
     fn whoever_yields_after_a_partition_says_that_both_led() {
         let outranked = || {
             Event::Yields(YieldReason::HigherPriority {
@@ -339,8 +462,8 @@ mod tests {
             })
         };
         let mut duty = duty();
-        duty.on_event(Event::Leads(LeadReason::PeerLost), true);
-        duty.on_event(outranked(), true);
+        duty.on_event(Event::Leads(LeadReason::PeerLost), &APART);
+        duty.on_event(outranked(), &APART);
         let alarms = duty.alarms().concat();
         assert!(
             alarms.contains("192.0.2.2 led, too, and this host yielded"),
@@ -348,8 +471,8 @@ mod tests {
         );
         // One that was heard all the time takes over: nothing is wrong.
         let mut relieved = self::duty();
-        relieved.on_event(Event::Leads(LeadReason::PeerLost), false);
-        relieved.on_event(outranked(), false);
+        relieved.on_event(Event::Leads(LeadReason::PeerLost), &TOGETHER);
+        relieved.on_event(outranked(), &TOGETHER);
         assert_eq!(relieved.alarms(), Vec::<String>::new());
     }
 }

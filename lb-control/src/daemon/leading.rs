@@ -1,7 +1,7 @@
 //! Whether this host leads, and for what.
 
-use super::duty::Duty;
 pub(super) use super::duty::Role;
+use super::duty::{Circumstances, Duty};
 use super::pairing::Pairing;
 use super::peer::{Consequence, Peer};
 use super::tracking::{self, Lowering};
@@ -14,6 +14,7 @@ use crate::shell::tracking::Missing;
 use crate::shell::vrrp::{self, Event, Router, Wanted};
 use crate::types;
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::time::Instant;
 
 /// The virtual routers of this host, and what they need to know.
@@ -135,6 +136,11 @@ impl Leading {
         matches!(self.main.role, Role::Leader)
     }
 
+    /// Where this host advertises from.
+    pub(super) const fn address(&self) -> Option<IpAddr> {
+        self.main.report.address
+    }
+
     /// What the main group's priority is but for switchovers.
     pub(super) fn own_priority(&self) -> Priority {
         self.priority(&self.main)
@@ -180,7 +186,7 @@ impl Leading {
         types::Ha {
             role: main.role.name().to_owned(),
             since_s: main.since.elapsed().as_secs(),
-            reason: main.reason.clone(),
+            reason: main.reason(),
             interface: Some(self.ha.interface.clone()),
             vrid: Some(main.is.vrid.get()),
             priority: Some(main.is.priority.get()),
@@ -208,7 +214,7 @@ impl Leading {
             family: duty.is.family.to_string(),
             role: duty.role.name().to_owned(),
             since_s: duty.since.elapsed().as_secs(),
-            reason: duty.reason.clone(),
+            reason: duty.reason(),
             vrid: duty.is.vrid.get(),
             priority: duty.is.priority.get(),
             effective_priority: self.priority(duty).get(),
@@ -346,6 +352,7 @@ impl<D: Dataplane> Daemon<D> {
     /// Takes what the router of this number says.
     pub(super) fn on_leading(&mut self, number: usize, event: Event) {
         let before = self.role();
+        let handing_over = self.switching.handing_over();
         if let Some(leading) = &mut self.leading {
             // A host that comes back is heard, and knows all, for longer than this before it leads.
             let shortly = 2 * leading.ha.interval.duration();
@@ -356,7 +363,12 @@ impl<D: Dataplane> Daemon<D> {
             let peer = leading.peer.as_ref();
             let apart = peer.is_some_and(|it| it.was_apart(shortly) || !connected);
             if let Some(duty) = leading.duties_mut().nth(number) {
-                duty.on_event(event, apart);
+                let handing_over = handing_over.filter(|_| duty.is.group.is_none());
+                let circumstances = Circumstances {
+                    apart,
+                    handing_over,
+                };
+                duty.on_event(event, &circumstances);
             }
         }
         self.settle();
@@ -372,6 +384,10 @@ impl<D: Dataplane> Daemon<D> {
             // other host hears of it.
             self.follow();
             self.tell_peer(true);
+            if !self.leads() {
+                // What made it yield, as an interface that is down, is told at once.
+                self.look_at_host();
+            }
         }
     }
 
@@ -392,12 +408,6 @@ impl<D: Dataplane> Daemon<D> {
 
     pub(super) fn peer_lives(&self) -> bool {
         self.leading.as_ref().is_some_and(Leading::peer_lives)
-    }
-
-    /// Whether another host advertises that it leads.
-    pub(super) fn hears_leader(&self) -> bool {
-        let leading = self.leading.as_ref();
-        leading.is_some_and(|it| it.main.report.leader.is_some())
     }
 
     pub(super) fn on_heartbeat(&mut self, event: heartbeat::Event) {
@@ -421,6 +431,15 @@ impl<D: Dataplane> Daemon<D> {
         self.settle();
         if let Some(reason) = lost {
             self.on_peer_lost(&reason);
+        }
+    }
+
+    /// Looks at who is heard of the other host.
+    pub(super) fn look_at_peer(&mut self) {
+        let paired = self.pairing.as_ref().is_some_and(Pairing::is_paired);
+        let leading = self.leading.as_mut();
+        if let Some(peer) = leading.and_then(|it| it.peer.as_mut()) {
+            peer.look(paired);
         }
     }
 

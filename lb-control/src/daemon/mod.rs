@@ -5,6 +5,7 @@ mod agreeing;
 mod changing;
 mod duty;
 mod ending;
+mod hearing;
 mod leading;
 mod pairing;
 mod peer;
@@ -21,11 +22,12 @@ pub use pairing::Wire;
 pub use peer::{Peer, StartHeartbeats};
 pub use request::{Handle, Request};
 
-use crate::config::{Admin, BackendRef, Config, Name, Overlay, Refusal, VirtualRouter};
+use crate::config::{Admin, BackendRef, Config, Ha, Name, Overlay, Refusal, VirtualRouter};
 use crate::dataplane::{Attachment, Dataplane, Tables};
 use crate::desired::{self, World, maglev, mirror, sweep};
 use crate::proto::health::Panic;
 use crate::proto::next_hop::NextHopEvent;
+use crate::proto::vrrp::Priority;
 use crate::reconcile;
 use crate::shell::channel;
 use crate::shell::health::{Checker, HealthEvent, Target};
@@ -150,8 +152,12 @@ pub struct Daemon<D> {
     version: Version,
     /// What runs is not what the version says: the file changed while no lbd ran.
     unshared: bool,
+    /// Why the other host did not take it over when it was asked last, and when that was.
+    unshared_because: Option<(String, Instant)>,
     /// The configuration file.
     base: Config,
+    /// The priority that the file has by now. The one of `base` is what runs.
+    filed_priority: Option<Priority>,
     /// The file, and what was changed by CLI.
     running: Config,
     /// What was changed by CLI and does not fit the file as it is.
@@ -231,7 +237,8 @@ impl<D: Dataplane> Daemon<D> {
         };
         let pairing = pair.map(|(host, wire)| {
             let snapshot = Snapshot::of(&applied.config, version.clone());
-            Pairing::new(host, wire, snapshot)
+            let ha = base.ha.as_ref();
+            Pairing::new(host, wire, ha.map(Ha::places).unwrap_or_default(), snapshot)
         });
         let mut daemon = Self {
             dataplane,
@@ -247,6 +254,8 @@ impl<D: Dataplane> Daemon<D> {
             host_id,
             version,
             unshared,
+            unshared_because: None,
+            filed_priority: base.ha.as_ref().map(|ha| ha.priority),
             base,
             running: applied.config,
             left_out: applied.left_out,
@@ -386,6 +395,7 @@ impl<D: Dataplane> Daemon<D> {
                 _ = looks.tick() => {
                     self.here.turns();
                     self.look_at_host();
+                    self.look_at_peer();
                     self.on_pair_tick();
                 }
                 () = tokio::time::sleep_until((swept + period).into()) => {
@@ -417,7 +427,9 @@ impl<D: Dataplane> Daemon<D> {
                     drop(reply.send(Err(refusal)));
                 }
             },
-            Request::Switch(reply) => self.switch(switching::Reply::Api(reply)),
+            Request::Switch { to, reply } => {
+                self.switch_to(to.as_deref(), switching::Reply::Api(reply));
+            }
             Request::Release(reply) => drop(reply.send(self.stop_standing_behind())),
         }
     }

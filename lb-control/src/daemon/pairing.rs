@@ -6,13 +6,15 @@ use super::leading::Role;
 use super::{Daemon, chain, sweeping};
 use crate::config::{BackendRef, Config, Name, Refusal, Service};
 use crate::dataplane::{Dataplane, Tables};
+use crate::proto::vrrp::Priority;
 use crate::shell::channel::{Channel, Event};
 use crate::sync::leave::SEARCH;
-use crate::sync::{Effect, Leave, Session, Situation, Snapshot, Status, Version};
+use crate::sync::{Effect, Leave, Message, Session, Situation, Snapshot, Status, Version};
 use crate::types;
 use bytes::Bytes;
 use lb_ebpf::abi::{Flow, FlowKey};
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 /// Flows that were seen so shortly before may be news to the other host.
@@ -59,10 +61,18 @@ pub(super) struct Pairing {
     pub(super) leave: Leave,
     /// What was changed here while the other host was away, and is dropped.
     pub(super) dropped: Vec<String>,
+    /// What the other host dropped in the same way, for a configuration of this one.
+    pub(super) dropped_there: Vec<String>,
+    /// Both hosts' files have the same priority.
+    tie: Option<String>,
     /// What both had when they had the same last.
     pub(super) common: Option<Config>,
     /// This host joined the other one, whose configuration it takes over.
     pub(super) joined: bool,
+    /// Where the other host should be.
+    places: Vec<IpAddr>,
+    /// Where it is, if that is elsewhere.
+    misplaced: Option<IpAddr>,
     /// What is to be mended on this host.
     fault: Option<String>,
     /// Who was turned away last, or turned us away.
@@ -70,7 +80,13 @@ pub(super) struct Pairing {
 }
 
 impl Pairing {
-    pub(super) fn new(host: String, wire: Box<dyn Wire>, snapshot: Snapshot) -> Self {
+    /// With a host at one of `places`.
+    pub(super) fn new(
+        host: String,
+        wire: Box<dyn Wire>,
+        places: Vec<IpAddr>,
+        snapshot: Snapshot,
+    ) -> Self {
         Self {
             session: Session::new(host, snapshot),
             wire,
@@ -81,8 +97,12 @@ impl Pairing {
             reason: "it was not there yet".to_owned(),
             leave: Leave::new(Instant::now()),
             dropped: Vec::new(),
+            dropped_there: Vec::new(),
+            tie: None,
             common: None,
             joined: false,
+            places,
+            misplaced: None,
             fault: None,
             refused: None,
         }
@@ -95,6 +115,21 @@ impl Pairing {
     /// Whether there was a channel already `shortly` before now, if there is to be one.
     pub(super) fn was_connected(&self, shortly: Duration) -> bool {
         !self.is_paired() || self.connected.is_some_and(|at| at.elapsed() >= shortly)
+    }
+
+    /// Tells the other host what was dropped here. It may not have heard.
+    pub(super) fn tell_dropped(&mut self) {
+        /// More of them nobody reads.
+        const MANY: usize = 50;
+        if self.dropped.is_empty() || self.joined {
+            return;
+        }
+        let mut what: Vec<String> = self.dropped.iter().take(MANY).cloned().collect();
+        let more = self.dropped.len() - what.len();
+        if more > 0 {
+            what.push(format!("and {more} more"));
+        }
+        self.session.say(&Message::Dropped { what });
     }
 
     pub(super) fn number(&mut self) -> u64 {
@@ -161,6 +196,9 @@ impl Pairing {
         {
             alarms.push(format!("not synchronised: {reason}"));
         }
+        if let (Some(remote), Some(_)) = (self.misplaced, self.connected) {
+            alarms.push(misplaced(remote, &self.places));
+        }
         if !self.dropped.is_empty() {
             alarms.push(format!(
                 "this host had another configuration than the other one, whose stays; dropped here: \
@@ -168,8 +206,31 @@ impl Pairing {
                 self.dropped.join("; ")
             ));
         }
+        if !self.dropped_there.is_empty() {
+            alarms.push(dropped_there(&self.dropped_there));
+        }
+        alarms.extend(self.tie.clone());
         alarms
     }
+}
+
+fn dropped_there(what: &[String]) -> String {
+    format!(
+        "the other host was changed while the two were apart, and has dropped that for this host's \
+         configuration: {}; make it again where it is still wanted (the next change ends this alarm)",
+        what.join("; ")
+    )
+}
+
+/// That the other host is not where it should be.
+fn misplaced(remote: IpAddr, places: &[IpAddr]) -> String {
+    let places: Vec<String> = places.iter().map(ToString::to_string).collect();
+    let places = places.join(" and ");
+    format!(
+        "the other host connects from {remote}, and [ha] here says that it is at {places}: name \
+         {remote} in this host's configuration file, and start lbd again; heartbeats and \
+         advertisements from there are not heeded"
+    )
 }
 
 fn version(version: &Version) -> types::HaVersion {
@@ -189,6 +250,11 @@ impl<D: Dataplane> Daemon<D> {
         match event {
             Event::Up { local, remote } => {
                 tracing::info!(%local, %remote, "the pair's channel is up");
+                let elsewhere = !pairing.places.contains(&remote);
+                pairing.misplaced = elsewhere.then_some(remote);
+                if elsewhere {
+                    tracing::warn!("{}", misplaced(remote, &pairing.places));
+                }
                 self.on_connected();
             }
             Event::Down { reason } => self.on_disconnected(reason),
@@ -241,6 +307,7 @@ impl<D: Dataplane> Daemon<D> {
         if let Some(pairing) = &mut self.pairing {
             pairing.connected = Some(Instant::now());
             pairing.session.connected();
+            pairing.tell_dropped();
         }
         self.carry_out();
         self.tell_peer(true);
@@ -309,12 +376,34 @@ impl<D: Dataplane> Daemon<D> {
             leads,
             ready,
             priority,
+            configured: self.filed_priority.map_or(0, Priority::get),
             up,
             version: Version::default(),
             lacks: None,
         };
         pairing.session.set_status(Instant::now(), status, anyway);
         self.carry_out();
+    }
+
+    /// Sees whether the priorities of the two files say who is to lead.
+    fn look_for_tie(&mut self) {
+        let own = self.filed_priority.map(Priority::get);
+        let Some(pairing) = &mut self.pairing else {
+            return;
+        };
+        let peer = pairing.session.peer();
+        let both = own.filter(|own| peer.is_some_and(|(_, status)| status.configured == *own));
+        let tie = both.map(|priority| {
+            format!(
+                "both hosts' files have the priority {priority} in [ha]: of two that start together, \
+                 the one with the higher address leads. Give each another `priority`, and start its \
+                 lbd again"
+            )
+        });
+        if let Some(tie) = tie.as_ref().filter(|_| tie != pairing.tie) {
+            tracing::warn!("{tie}");
+        }
+        pairing.tie = tie;
     }
 
     /// Looks at what has waited for too long.
@@ -331,6 +420,7 @@ impl<D: Dataplane> Daemon<D> {
             pairing.wire.disconnect(&reason);
             self.on_disconnected(reason);
         }
+        self.look_for_tie();
         self.share_file();
         self.weigh_backends();
     }
@@ -396,6 +486,10 @@ impl<D: Dataplane> Daemon<D> {
                 self.follow();
             }
             Effect::Reached(mark) => self.on_reached(mark),
+            Effect::Dropped(what) => {
+                tracing::warn!("{}", dropped_there(&what));
+                pairing.dropped_there = what;
+            }
             Effect::Proposed(proposal) => self.on_proposed(proposal),
             Effect::Answered(id, result) => self.on_answered(id, result),
             Effect::TakeOver => self.take_over(),

@@ -1,9 +1,10 @@
 //! The other host of a pair: whether it lives, and whether this one has leave to act.
 
+use super::hearing::{Hearing, forged};
 use crate::config::Ha;
 use crate::dataplane::boot_ns;
 use crate::proto::heartbeat::{LostReason, Refusal};
-use crate::shell::heartbeat::{Event, Heartbeat, LinkReport, Settings, Status};
+use crate::shell::heartbeat::{Event, Heartbeat, LinkReport, Settings};
 use crate::types;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -15,15 +16,12 @@ pub type StartHeartbeats = Box<dyn FnMut([u64; 2]) -> anyhow::Result<Option<Peer
 /// For how long a lapse of the lease is an alarm.
 const LAPSE_SHOWN: Duration = Duration::from_secs(60);
 
-/// For how long a heartbeat that was not genuine is an alarm. A host that has another secret sends
-/// more of them meanwhile.
-const FORGED_SHOWN: Duration = Duration::from_secs(10);
-
 /// The heartbeats of a pair, and what they said last.
 pub struct Peer {
     heartbeat: Heartbeat,
     address: IpAddr,
     links: Vec<[IpAddr; 2]>,
+    hearing: Hearing,
     /// Since when its heartbeats arrive.
     heard: Option<Instant>,
     lost: Option<LostReason>,
@@ -56,12 +54,14 @@ impl Peer {
         may_resume: bool,
     ) -> Option<Self> {
         let links = settings.links.iter();
+        let links: Vec<_> = links
+            .map(|link| [link.local.ip(), link.remote.ip()])
+            .collect();
         Some(Self {
             heartbeat,
             address: ha.peer?.into(),
-            links: links
-                .map(|link| [link.local.ip(), link.remote.ip()])
-                .collect(),
+            hearing: Hearing::new(ha, &links, Instant::now())?,
+            links,
             heard: None,
             lost: None,
             lapsed: None,
@@ -154,15 +154,15 @@ impl Peer {
                     .to_owned(),
             );
         }
-        let status = self.heartbeat.status();
-        if !status.peer_up && hears_forged(&status, Instant::now()) {
-            alarms.push(format!(
-                "heartbeats that come from {peer} are not genuine: if they are the other host's, it \
-                 has another secret: pair the two (again), by `lbctl pair init` on one of them and \
-                 `lbctl pair join -` on the other"
-            ));
-        }
+        alarms.extend(self.hearing.doubts().iter().cloned());
         alarms
+    }
+
+    /// Looks at who is heard, and says what is new about it.
+    pub(super) fn look(&mut self, paired: bool) {
+        let heard = self.heard.is_some() || self.lost.is_some();
+        let status = self.heartbeat.status();
+        self.hearing.look(Instant::now(), &status, heard, paired);
     }
 
     pub(super) fn status(&self) -> types::HaPeer {
@@ -178,23 +178,19 @@ impl Peer {
                 .links
                 .iter()
                 .zip(&status.links)
-                .map(|(ends, report)| link(*ends, report))
+                .enumerate()
+                .map(|(place, (ends, report))| link(*ends, report, self.hearing.unpaired(place)))
                 .collect(),
         }
     }
 }
 
-/// Whether some of the heartbeats that came lately were not genuine.
-fn hears_forged(status: &Status, now: Instant) -> bool {
-    let mut forged = status.links.iter().filter_map(|link| link.session.forged);
-    forged.any(|at| now.saturating_duration_since(at) < FORGED_SHOWN)
-}
-
-fn link([local, remote]: [IpAddr; 2], report: &LinkReport) -> types::HaLink {
+fn link([local, remote]: [IpAddr; 2], report: &LinkReport, unpaired: u64) -> types::HaLink {
     let LinkReport {
         session,
         unsent,
         strangers,
+        ..
     } = report;
     let counted = [
         ("sent", session.counters.sent),
@@ -210,6 +206,10 @@ fn link([local, remote]: [IpAddr; 2], report: &LinkReport) -> types::HaLink {
         .collect();
     let refused = Refusal::NAMES.iter().zip(session.counters.refused);
     counters.extend(refused.map(|(name, count)| (format!("refused_{name}"), count)));
+    // Before the two have one secret, nobody can send anything else.
+    let since = forged(report).saturating_sub(unpaired);
+    counters.insert("refused_forged".to_owned(), since);
+    counters.insert("refused_unpaired".to_owned(), unpaired);
     types::HaLink {
         local: local.to_string(),
         remote: remote.to_string(),
@@ -217,56 +217,5 @@ fn link([local, remote]: [IpAddr; 2], report: &LinkReport) -> types::HaLink {
         since_s: session.since.elapsed().as_secs(),
         detection_ms: session.detection_time.map(|it| it.as_millis() as u64),
         counters,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::proto::heartbeat::packet::{HOPS, Packet};
-    use crate::proto::heartbeat::{self, Diagnostic, Ends, Key, State, Timing};
-    use std::net::Ipv4Addr;
-
-    #[test]
-    fn heartbeats_of_another_secret_are_an_alarm_while_they_come() {
-        let start = Instant::now();
-        let [here, there] = [1, 2].map(|last| IpAddr::from(Ipv4Addr::new(192, 0, 2, last)));
-        let ends = Ends {
-            source: here,
-            destination: there,
-        };
-        let key = Key::from_secret(b"ours");
-        let mut peer = heartbeat::Peer::new(Timing::DEFAULT, key, &[(ends, 1)], start);
-        let known = |peer: &heartbeat::Peer| Status {
-            links: peer
-                .links()
-                .map(|session| LinkReport {
-                    session,
-                    unsent: 0,
-                    strangers: 0,
-                })
-                .collect(),
-            ..Status::default()
-        };
-        assert!(!hears_forged(&known(&peer), start));
-        let packet = Packet {
-            state: State::Down,
-            diagnostic: Diagnostic::None,
-            timing: Timing::DEFAULT,
-            my_discriminator: 1,
-            your_discriminator: 0,
-            sequence: 1,
-        };
-        let payload = packet.encode(&Key::from_secret(b"theirs"), ends.reversed());
-        assert!(peer.on_datagram(start, 0, &payload, HOPS - 1).is_err());
-        assert!(!hears_forged(&known(&peer), start));
-        let refused = peer.on_datagram(start, 0, &payload, HOPS);
-        assert_eq!(refused, Err(Refusal::Forged));
-        assert!(hears_forged(&known(&peer), start));
-        let later = start + FORGED_SHOWN;
-        assert!(!hears_forged(&known(&peer), later));
-        let refused = peer.on_datagram(later, 0, &payload, HOPS);
-        assert_eq!(refused, Err(Refusal::Forged));
-        assert!(hears_forged(&known(&peer), later));
     }
 }

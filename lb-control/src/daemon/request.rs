@@ -20,8 +20,13 @@ pub enum Request {
         /// Where the answer goes.
         reply: oneshot::Sender<Result<u64, Refusal>>,
     },
-    /// Hand leadership to the other host, or take it from there.
-    Switch(oneshot::Sender<Result<(), Refusal>>),
+    /// Have one of the two hosts lead.
+    Switch {
+        /// Which. `None`: the one that does not.
+        to: Option<String>,
+        /// Where the answer goes.
+        reply: oneshot::Sender<Result<(), Refusal>>,
+    },
     /// Go back to the configured priority after a switchover.
     Release(oneshot::Sender<Result<(), Refusal>>),
 }
@@ -65,10 +70,10 @@ impl Handle {
         answer.await.map_err(|_| stopped())?
     }
 
-    /// Hands leadership to the other host, or has it handed over by it.
-    pub async fn switch(&self) -> Result<(), Refusal> {
+    /// Has one of the two hosts lead: the one that is named, or the one that does not.
+    pub async fn switch(&self, to: Option<String>) -> Result<(), Refusal> {
         let (reply, answer) = oneshot::channel();
-        self.send(Request::Switch(reply)).await?;
+        self.send(Request::Switch { to, reply }).await?;
         answer.await.map_err(|_| stopped())?
     }
 

@@ -52,6 +52,7 @@ impl<D: Dataplane> Daemon<D> {
         alarms.extend(self.unkept.iter().map(|error| {
             format!("{error}: changes are refused until it works; traffic is as before")
         }));
+        alarms.extend(self.unshared_alarm());
         alarms.extend(self.leading.iter().flat_map(Leading::alarms));
         alarms.extend(self.pairing.iter().flat_map(Pairing::alarms));
         if self.leads() && self.peer_leads() {

@@ -7,11 +7,12 @@
 
 use super::Daemon;
 use super::leading::Leading;
-use crate::config::Refusal;
+use crate::config::{Ha, Refusal};
 use crate::dataplane::Dataplane;
 use crate::proto::vrrp::Priority;
 use crate::sync::{Message, Session};
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
@@ -56,6 +57,16 @@ pub(super) struct Switching {
 }
 
 impl Switching {
+    /// Why this host makes way at this moment, if it does.
+    pub(super) fn handing_over(&self) -> Option<String> {
+        let told = |it: &&Switch| matches!(it.stage, Stage::Told);
+        let switch = self.current.as_ref().filter(told)?;
+        Some(match &switch.reply {
+            Reply::Api(_) | Reply::Peer(_) => "planned switchover".to_owned(),
+            Reply::Own(why) => format!("planned switchover, as {why}"),
+        })
+    }
+
     /// Whether none goes on.
     pub(super) const fn is_idle(&self) -> bool {
         self.current.is_none()
@@ -63,6 +74,56 @@ impl Switching {
 }
 
 impl<D: Dataplane> Daemon<D> {
+    /// Has a host lead: the one that is named, or the one that does not. Nothing is done where it
+    /// leads already.
+    pub(super) fn switch_to(&mut self, to: Option<&str>, reply: Reply) {
+        let wanted = to.map(|to| self.is_this_host(to)).transpose();
+        match wanted {
+            Err(refusal) => self.answer_switch(reply, Err(refusal)),
+            Ok(Some(here)) if here == self.leads() => {
+                let result = match (here, self.peer_leads()) {
+                    (true, true) => Err("both hosts lead at the moment: try again"),
+                    (false, false) => Err("neither leads: there is nothing to hand over"),
+                    _ => Ok(()),
+                };
+                let result = result.map_err(|reason| Refusal::Failed(reason.to_owned()));
+                self.answer_switch(reply, result);
+            }
+            Ok(_) => self.switch(reply),
+        }
+    }
+
+    /// Whether this name is this host's, and not the other's.
+    fn is_this_host(&self, name: &str) -> Result<bool, Refusal> {
+        let pairing = self.pairing.as_ref();
+        let peer = pairing.and_then(|it| it.session.peer());
+        let there = peer.map(|(hello, _)| hello.host.clone());
+        let leading = self.leading.as_ref();
+        let address = leading.and_then(Leading::address).map(|it| it.to_string());
+        let ha = self.base.ha.as_ref();
+        let peers: Vec<String> = ha
+            .map(Ha::places)
+            .unwrap_or_default()
+            .iter()
+            .chain(ha.and_then(|ha| ha.peer).map(IpAddr::from).iter())
+            .map(ToString::to_string)
+            .collect();
+        if name == "self" || name == self.host_id || address.as_deref() == Some(name) {
+            return Ok(true);
+        }
+        if name == "peer" || there.as_deref() == Some(name) || peers.iter().any(|it| it == name) {
+            return Ok(false);
+        }
+        let own = [Some("self".to_owned()), Some(self.host_id.clone()), address];
+        let other = [Some("peer".to_owned()), there, peers.into_iter().next()];
+        let names = |all: [Option<String>; 3]| all.into_iter().flatten().collect::<Vec<_>>();
+        Err(Refusal::Invalid(format!(
+            "{name:?} is neither of the two hosts: this one is {}, and the other {}",
+            names(own).join(" or "),
+            names(other).join(" or ")
+        )))
+    }
+
     /// Hands leadership to the other host, or has it handed over by it.
     pub(super) fn switch(&mut self, reply: Reply) {
         if let Err(reason) = self.try_switch(&reply) {

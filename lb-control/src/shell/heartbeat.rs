@@ -34,7 +34,7 @@ use permit::Permit;
 use socket::Socket;
 use std::fmt;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -125,6 +125,8 @@ pub struct LinkReport {
     pub unsent: u64,
     /// Datagrams from other addresses than the peer's.
     pub strangers: u64,
+    /// Who sent the last heartbeat from another address than the peer's, and when.
+    pub stranger: Option<(IpAddr, Instant)>,
 }
 
 /// The heartbeats cannot be run.

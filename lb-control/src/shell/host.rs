@@ -21,6 +21,13 @@ pub fn check_interface(name: &str) -> Result<(), String> {
     Err(format!("there is no interface {name} here, but {known}"))
 }
 
+/// This host's addresses, but for those by which it speaks with itself.
+pub fn addresses() -> io::Result<BTreeSet<Ipv4Addr>> {
+    let all = getifaddrs()?;
+    let all = all.filter_map(|it| Some(it.address?.as_sockaddr_in()?.ip()));
+    Ok(all.filter(|address| !address.is_loopback()).collect())
+}
+
 /// The address that this host sends from if it sends by that interface to a neighbour. Nothing is
 /// sent.
 pub fn address_toward(interface: &str, neighbour: Ipv4Addr) -> io::Result<Ipv4Addr> {
@@ -61,11 +68,15 @@ fn links(config: &Config, addresses: &[InterfaceAddress], alarms: &mut Vec<Strin
         let Some(flags) = flags.map(|it| it.flags) else {
             continue;
         };
+        let so = match &config.ha {
+            Some(ha) if ha.needs(name) => ", so this host does not lead",
+            _ => "",
+        };
         if !flags.contains(InterfaceFlags::IFF_UP) {
-            alarms.push(format!("{name} is down: `ip link set {name} up`"));
+            alarms.push(format!("{name} is down{so}: `ip link set {name} up`"));
         } else if !flags.contains(InterfaceFlags::IFF_RUNNING) {
             alarms.push(format!(
-                "{name} has no carrier: see its cable and its switch"
+                "{name} has no carrier{so}: see its cable and its switch"
             ));
         }
     }

@@ -11,6 +11,7 @@ mod link;
 mod monitor;
 mod seals;
 mod socket;
+mod strangers;
 mod teller;
 
 pub use teller::{LINKS, Teller};
@@ -161,8 +162,19 @@ pub struct Report {
     pub disagreement: Option<Disagreement>,
     /// Who sent, since the last report, advertisements that should be the other host's and are not.
     pub forger: Option<IpAddr>,
+    /// Who else advertised with this number since the last report, where there is one peer.
+    pub stranger: Option<Stranger>,
     /// What was sent and heard.
     pub counters: Counters,
+}
+
+/// A router of the same number that is not the peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stranger {
+    /// Where it advertises from.
+    pub address: Ipv4Addr,
+    /// Where the peer should be.
+    pub peer: Ipv4Addr,
 }
 
 enum Command {

@@ -32,6 +32,11 @@ pub enum Message {
         /// Why not.
         reason: String,
     },
+    /// It was taken over, and this is what was dropped for it.
+    Dropped {
+        /// In words.
+        what: Vec<String>,
+    },
     /// A change that was asked for at the standby.
     Propose(Proposal),
     /// What came of it.
@@ -111,6 +116,9 @@ pub struct Status {
     pub ready: bool,
     /// Its priority at the moment.
     pub priority: u8,
+    /// Its priority as its file has it. 0: it is of the release before, and does not tell.
+    #[serde(default)]
+    pub configured: u8,
     /// Its configuration.
     pub version: Version,
     /// Backends that are up, in its own view, per service.

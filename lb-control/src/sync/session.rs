@@ -88,6 +88,8 @@ pub enum Effect {
     Mirror,
     /// The other has carried out all that was sent before this mark, and holds the same tables.
     Reached(u64),
+    /// The other has dropped this of its own for a configuration of ours.
+    Dropped(Vec<String>),
     /// A change was asked for at the other host.
     Proposed(Proposal),
     /// What came of a change that was asked for here.
@@ -551,6 +553,7 @@ impl Session {
                 link.offered = None;
                 self.effects.push_back(Effect::NotTaken(version, reason));
             }
+            Message::Dropped { what } => self.effects.push_back(Effect::Dropped(what)),
             Message::Propose(proposal) => self.effects.push_back(Effect::Proposed(proposal)),
             Message::Answer { id, result } => self.effects.push_back(Effect::Answered(id, result)),
             Message::Mark { number } => self.on_mark(number),
@@ -808,12 +811,13 @@ enum Outline {
 }
 
 /// The kinds of messages.
-pub(super) const KNOWN: [&str; 12] = [
+pub(super) const KNOWN: [&str; 13] = [
     "hello",
     "status",
     "config",
     "taken",
     "not_taken",
+    "dropped",
     "propose",
     "answer",
     "mark",

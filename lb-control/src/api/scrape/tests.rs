@@ -31,7 +31,7 @@ async fn idle_daemon(mut requests: mpsc::Receiver<Request>) {
                 reasons: BTreeMap::new(),
                 tracking: BTreeMap::new(),
             }))),
-            Request::Change { .. } | Request::Switch(_) | Request::Release(_) => {
+            Request::Change { .. } | Request::Switch { .. } | Request::Release(_) => {
                 panic!("a scraper changes nothing")
             }
         }

@@ -216,6 +216,53 @@ fn links(raw: &raw::Ha, peer: Option<Ipv4Addr>) -> Result<Option<HeartbeatLinks>
     }
 }
 
+/// What whoever leads has, the other one must be reachable without.
+pub(super) fn check_shared(raw: &raw::Ha, ha: &Ha) -> Result<(), Fault> {
+    let groups = raw.group.iter().flat_map(|group| &group.addresses);
+    for raw in raw.addresses.iter().chain(groups) {
+        judge(raw, |text| {
+            let address = text.split(['/', ' ']).next().unwrap_or(text);
+            match address.parse().ok().and_then(|it| ha.fixed(it)) {
+                Some(whose) => Err(format!(
+                    "addresses: {address} is {whose}: whoever leads has what stands here, so it must \
+                     be another"
+                )),
+                None => Ok(()),
+            }
+        })?;
+    }
+    Ok(())
+}
+
+/// Of the ways to the other host, this end must be here, and that one not.
+pub(super) fn check_own(raw: &raw::Ha, own: &BTreeSet<Ipv4Addr>) -> Result<(), Fault> {
+    let not_here = |key: &str, address: Ipv4Addr| match own.contains(&address) {
+        true => Err(format!(
+            "{key}: {address} is an address of this host: the other host's belongs here"
+        )),
+        false => Ok(()),
+    };
+    if let Some(peer) = &raw.peer {
+        judge(peer, |text| not_here("peer", host(text, "peer")?))?;
+    }
+    for raw in raw.heartbeat_links.iter().flat_map(Spanned::get_ref) {
+        judge(raw, |text| {
+            let HeartbeatLink { local, remote } = heartbeat_link(text)?;
+            if !own.contains(&local) {
+                let own: Vec<String> = own.iter().map(ToString::to_string).collect();
+                return Err(format!(
+                    "heartbeat_links: {local} is no address of this host, which has {}: this host's \
+                     end comes first, as in \"OURS > THEIRS\"; name one that it has, or `ip addr add` \
+                     that one",
+                    own.join(", ")
+                ));
+            }
+            not_here("heartbeat_links", remote)
+        })?;
+    }
+    Ok(())
+}
+
 fn without_peer<T>(key: &str) -> Result<T, String> {
     Err(format!("{key} has no meaning without peer"))
 }

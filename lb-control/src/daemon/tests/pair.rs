@@ -5,7 +5,7 @@ mod distrust;
 use super::*;
 use crate::config::Name;
 use crate::proto::pairing::PairSecret;
-use crate::proto::vrrp::LeadReason;
+use crate::proto::vrrp::{LeadReason, YieldReason};
 use crate::shell::channel::Event;
 use crate::sync::Leave;
 use bytes::Bytes;
@@ -67,6 +67,8 @@ impl Host {
             ..watchers()
         };
         let mut daemon = Daemon::start(config, memory, watchers, SECRET).unwrap();
+        // The higher one is the first one's.
+        daemon.filed_priority = Priority::new(if name == "one" { 200 } else { 100 });
         daemon.leading = Some(Leading::without_router(&daemon.base).unwrap());
         Self {
             daemon,
@@ -86,10 +88,13 @@ impl Host {
     }
 
     fn up(&mut self) {
-        let address = std::net::IpAddr::from([192, 0, 2, 1]);
+        self.up_from([192, 0, 2, 2]);
+    }
+
+    fn up_from(&mut self, remote: [u8; 4]) {
         self.daemon.on_channel(Event::Up {
-            local: address,
-            remote: address,
+            local: [192, 0, 2, 1].into(),
+            remote: remote.into(),
         });
     }
 
@@ -261,6 +266,23 @@ async fn what_the_standby_cannot_keep_is_refused_at_both() {
 }
 
 #[tokio::test]
+async fn a_channel_from_elsewhere_than_the_peer_is_an_alarm() {
+    let mut pair = Pair::new(&[1, 2]);
+    assert_eq!(pair.one.daemon.status().alarms, Vec::<String>::new());
+    pair.cut();
+    pair.one.up_from([192, 0, 2, 9]);
+    pair.other.up();
+    pair.pass();
+    let alarms = pair.one.daemon.status().alarms.join("\n");
+    let says = "connects from 192.0.2.9, and [ha] here says that it is at 192.0.2.2";
+    assert!(alarms.contains(says), "{alarms}");
+    assert_eq!(pair.other.daemon.status().alarms, Vec::<String>::new());
+    pair.cut();
+    pair.connect();
+    assert_eq!(pair.one.daemon.status().alarms, Vec::<String>::new());
+}
+
+#[tokio::test]
 async fn a_host_that_was_away_catches_up() {
     let mut pair = Pair::new(&[1, 2]);
     pair.cut();
@@ -297,6 +319,30 @@ async fn after_a_partition_one_stays_and_the_other_says_what_it_drops() {
         alarms.contains("dropped here: backend www/web1: ready") && !alarms.contains("web2"),
         "{alarms}"
     );
+    let winner = |pair: &Pair| pair.other.daemon.status().alarms.join("\n");
+    let told = winner(&pair);
+    assert!(
+        told.contains("has dropped that for this host's configuration: backend www/web1: ready"),
+        "{told}"
+    );
+    // Should it not have heard, it hears of it when the two are connected again.
+    pair.other
+        .daemon
+        .pairing
+        .as_mut()
+        .unwrap()
+        .dropped_there
+        .clear();
+    pair.cut();
+    pair.connect();
+    assert_eq!(winner(&pair), told);
+    let yields = vrrp::Event::Yields(YieldReason::Shutdown);
+    pair.one.daemon.on_leading(0, yields);
+    pair.pass();
+    let mut answer = pair.one.ask(&admin(1, "ready"));
+    pair.pass();
+    assert!(answer.try_recv().unwrap().is_ok());
+    assert!(!winner(&pair).contains("dropped"), "{}", winner(&pair));
 }
 
 #[tokio::test]
@@ -402,6 +448,144 @@ async fn a_file_that_changed_while_lbd_did_not_run_is_a_change_like_any_other() 
     assert_eq!(one, ["web1 ready", "web2 ready", "web3 ready"]);
     assert_eq!(one, other);
     assert_eq!(pair.one.daemon.version, pair.other.daemon.version);
+}
+
+/// The two of a pair, of which the standby was started again with these backends in its file.
+fn with_another_file(backends: &[u8], limit: u32) -> Pair {
+    let mut one = Host::with_room_for(limit, "one", &[1, 2]);
+    let mut other = Host::new("other", &[1, 2]);
+    one.lead(true);
+    other.lead(false);
+    checked(&mut one.daemon, &[1, 2], true);
+    let mut pair = Pair { one, other };
+    pair.connect();
+    let Pair { mut one, other } = pair;
+    let Host {
+        daemon, _directory, ..
+    } = other;
+    drop(daemon);
+    let mut other = Host::in_directory("other", backends, _directory, Memory::default());
+    other.lead(false);
+    one.daemon.on_channel(Event::Down {
+        reason: "the other was started again".to_owned(),
+    });
+    one.sends.0.lock().unwrap().clear();
+    Pair { one, other }
+}
+
+#[tokio::test]
+async fn a_changed_file_that_cannot_be_shared_is_an_alarm_until_it_is() {
+    // There is room for two backends.
+    let mut pair = with_another_file(&[1, 2, 3], 3);
+    let alarms = |pair: &Pair| pair.other.daemon.status().alarms.join("\n");
+    assert!(alarms(&pair).contains("not tried yet"), "{}", alarms(&pair));
+    pair.connect();
+    pair.other.daemon.on_pair_tick();
+    pair.pass();
+    let told = alarms(&pair);
+    assert!(
+        told.contains("file changed while lbd did not run") && told.contains("limit"),
+        "{told}"
+    );
+    assert_eq!(pair.backends()[0], ["web1 ready", "web2 ready"]);
+    // The same file, read again, does not hide it.
+    let base = pair.other.daemon.base.clone();
+    let same = file(&base.state_dir, &[1, 2, 3]);
+    pair.other.daemon.read_again(Ok(Config {
+        ha: base.ha.clone(),
+        ..same
+    }));
+    pair.pass();
+    assert!(alarms(&pair).contains("did not run"), "{}", alarms(&pair));
+    // Changed back, it is what both have.
+    let back = file(&base.state_dir, &[1, 2]);
+    pair.other.daemon.read_again(Ok(Config {
+        ha: base.ha,
+        ..back
+    }));
+    pair.pass();
+    assert_eq!(alarms(&pair), "");
+    let [one, other] = pair.backends();
+    assert_eq!(one, other);
+    assert_eq!(pair.one.daemon.version, pair.other.daemon.version);
+}
+
+#[tokio::test]
+async fn a_standby_that_is_cut_off_takes_no_changes() {
+    let mut pair = Pair::new(&[1, 2]);
+    pair.cut();
+    let before = pair.backends();
+    let refusal = pair.other.ask(&drain(1)).try_recv().unwrap().unwrap_err();
+    let refusal = refusal.to_string();
+    for says in ["stands by", "a test cut it", "pair forget"] {
+        assert!(refusal.contains(says), "{says:?} in {refusal}");
+    }
+    assert_eq!(pair.backends(), before);
+    // The other one is lost, and this one leads.
+    pair.other.lead(true);
+    let answer = pair.other.ask(&drain(1)).try_recv().unwrap();
+    assert!(answer.is_ok(), "{answer:?}");
+}
+
+#[tokio::test]
+async fn a_switch_to_a_named_host_is_done_once() {
+    let mut pair = Pair::new(&[1, 2]);
+    // The answer, if there is one before the other host has done its part.
+    let ask = |host: &mut Host, to: &str| {
+        let (reply, mut answer) = oneshot::channel();
+        let to = Some(to.to_owned());
+        host.daemon.answer(Request::Switch { to, reply });
+        answer.try_recv().ok()
+    };
+    for to in ["self", "one"] {
+        assert_eq!(ask(&mut pair.one, to), Some(Ok(())), "{to}");
+    }
+    for to in ["peer", "one", "192.0.2.2"] {
+        assert_eq!(ask(&mut pair.other, to), Some(Ok(())), "{to}");
+    }
+    assert!(pair.one.daemon.switching.is_idle());
+    for to in ["three", "192.0.2.99", ""] {
+        let refused = ask(&mut pair.one, to).unwrap().unwrap_err().to_string();
+        assert!(
+            refused.contains("self or one") && refused.contains("peer or other"),
+            "{refused}"
+        );
+    }
+    // What is not so yet is begun.
+    assert_eq!(ask(&mut pair.one, "other"), None);
+    assert!(!pair.one.daemon.switching.is_idle());
+}
+
+#[tokio::test]
+async fn the_same_priority_in_both_files_is_an_alarm_on_both() {
+    let mut pair = Pair::new(&[1, 2]);
+    let alarms = |pair: &mut Pair| {
+        for host in [&mut pair.one, &mut pair.other] {
+            host.daemon.tell_peer(true);
+        }
+        pair.pass();
+        pair.one.daemon.on_pair_tick();
+        pair.other.daemon.on_pair_tick();
+        pair.pass();
+        [&pair.one, &pair.other].map(|host| host.daemon.status().alarms.join("\n"))
+    };
+    for told in alarms(&mut pair) {
+        assert_eq!(told, "");
+    }
+    // Read again, a file says what it says, though lbd has to be started again for it.
+    let again = |host: &mut Host, priority: u8| {
+        let mut again = host.daemon.base.clone();
+        again.ha.as_mut().unwrap().priority = Priority::new(priority).unwrap();
+        host.daemon.read_again(Ok(again));
+    };
+    again(&mut pair.other, 200);
+    for told in alarms(&mut pair) {
+        assert!(told.contains("have the priority 200"), "{told}");
+    }
+    again(&mut pair.one, 250);
+    for told in alarms(&mut pair) {
+        assert!(!told.contains("have the priority"), "{told}");
+    }
 }
 
 #[tokio::test]

@@ -103,7 +103,7 @@ impl fmt::Display for LeadReason {
             Self::PeerLost => f.write_str("the other host was lost"),
             Self::Released => f.write_str("the leader gave up"),
             Self::Resumed => f.write_str("it led before it was started again"),
-            Self::Switched => f.write_str("it was told to take over"),
+            Self::Switched => f.write_str("planned switchover: the other host handed over"),
             Self::Preempts { peer, priority } => {
                 write!(f, "{peer} led with the lower priority {priority}")
             }

@@ -505,10 +505,12 @@ impl Machine {
     /// Somebody else led until now: its neighbours may know it as the owner of the addresses.
     fn defend(&mut self, now: Instant, peer: IpAddr) {
         if let Phase::Active(active) = &mut self.phase {
-            self.counters.second_actives_heard += 1;
+            // Whoever makes way at this moment speaks once more before it hears of it.
+            let is_news = !active.has_just_relieved(peer, now);
+            self.counters.second_actives_heard += u64::from(is_news);
             if active.take_defence(now) {
                 self.effects.push_back(Effect::Announce);
-                if !active.has_just_relieved(peer, now) {
+                if is_news {
                     self.effects.push_back(Effect::SecondActive { peer });
                 }
             }

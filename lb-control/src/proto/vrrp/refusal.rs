@@ -69,6 +69,12 @@ pub enum Refusal {
         /// The address.
         address: IpAddr,
     },
+    /// It comes from another host than the one that is the peer.
+    #[error("it comes from {address}, which is not the peer")]
+    Stranger {
+        /// The address.
+        address: IpAddr,
+    },
     /// It bears no seal, or one that was not made with the pair's key.
     #[error("it is not sealed with the pair's key: the other host did not send it")]
     Forged,
@@ -98,6 +104,7 @@ impl Refusal {
             Self::OtherVrid { .. } => "other_vrid",
             Self::OtherFamily => "other_family",
             Self::OwnAddress { .. } => "own_address",
+            Self::Stranger { .. } => "stranger",
             Self::Forged => "forged",
             Self::Replayed => "replayed",
             Self::OtherSession => "other_session",

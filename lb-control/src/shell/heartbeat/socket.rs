@@ -11,6 +11,7 @@ use nix::sys::socket::{
 use std::io::IoSliceMut;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::time::Instant;
 
 /// The kernel's name for the queue of what must not wait: `TC_PRIO_CONTROL`.
 const PRIORITY: libc::c_int = 7;
@@ -23,6 +24,8 @@ pub(super) struct Socket {
     buffer: [u8; LEN + 1],
     pub(super) unsent: u64,
     pub(super) strangers: u64,
+    /// Who sent the last heartbeat from another address than the peer's, and when.
+    pub(super) stranger: Option<(IpAddr, Instant)>,
 }
 
 /// What arrived.
@@ -70,6 +73,7 @@ impl Socket {
             buffer: [0; LEN + 1],
             unsent: 0,
             strangers: 0,
+            stranger: None,
         })
     }
 
@@ -98,8 +102,13 @@ impl Socket {
                 Err(_) => return None,
             }
         };
-        if from.as_ref().and_then(address) != Some(self.remote.ip()) {
+        let from = from.as_ref().and_then(address);
+        if from != Some(self.remote.ip()) {
             self.strangers += 1;
+            // Of the same link, and as long as one: not somebody who scans ports.
+            if let Some(from) = from.filter(|_| length == LEN && hops == Some(HOPS)) {
+                self.stranger = Some((from, Instant::now()));
+            }
             return Some(Arrival::Stranger);
         }
         Some(Arrival::Heartbeat {

@@ -270,7 +270,26 @@ fn what_was_forwarded_or_comes_from_elsewhere_is_counted_and_not_heeded() {
     forged[20] ^= 1;
     count(HOPS, &forged);
     let stranger = UdpSocket::bind((Ipv4Addr::new(127, 4, 9, 9), 0)).expect("a socket");
+    let who = || {
+        host.heartbeat
+            .status()
+            .links
+            .first()
+            .and_then(|link| link.stranger)
+    };
+    // Of another link, and not as long as a heartbeat.
     stranger.send_to(&payload, to).expect("sent");
+    stranger.set_ttl(u32::from(HOPS)).expect("a TTL");
+    stranger.send_to(&payload[1..], to).expect("sent");
+    wait("what is no heartbeat", || {
+        let status = host.heartbeat.status();
+        status.links.first().is_some_and(|link| link.strangers == 2)
+    });
+    assert_eq!(who(), None);
+    stranger.send_to(&payload, to).expect("sent");
+    wait("who sends heartbeats from elsewhere", || {
+        who().is_some_and(|(from, _)| from == Ipv4Addr::new(127, 4, 9, 9))
+    });
 
     wait("the counters", || {
         let status = host.heartbeat.status();
@@ -280,7 +299,7 @@ fn what_was_forwarded_or_comes_from_elsewhere_is_counted_and_not_heeded() {
             counters.refused[..4] == [1, 1, 1, 1]
                 && counters.unproven == 1
                 && link.session.forged.is_some()
-                && link.strangers == 1
+                && link.strangers == 3
         })
     });
 }

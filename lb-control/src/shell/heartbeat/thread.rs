@@ -228,6 +228,7 @@ impl Thread {
                 session,
                 unsent: socket.unsent,
                 strangers: socket.strangers,
+                stranger: socket.stranger,
             }));
     }
 

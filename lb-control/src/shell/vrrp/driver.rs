@@ -6,11 +6,12 @@ use super::link::Links;
 use super::monitor;
 use super::seals::Seals;
 use super::socket::AdvertSocket;
+use super::strangers::Strangers;
 use super::teller::Teller;
-use super::{Command, Event, Events, LAPSED, Report, Settings, Wanted, commands};
+use super::{Command, Event, Events, LAPSED, Report, Settings, Stranger, Wanted, commands};
 use crate::config::OwnedAddress;
 use crate::proto::vrrp::{
-    self, Claim, Effect, Family, Machine, Params, Repeats, State, YieldReason, announce,
+    self, Claim, Effect, Family, Machine, Params, Refusal, Repeats, State, YieldReason, announce,
 };
 use crate::shell::realtime::{self, Urgency};
 use nix::errno::Errno;
@@ -43,6 +44,7 @@ pub(super) struct Driver {
     resumes: bool,
     machine: Option<Machine>,
     socket: Option<(u32, AdvertSocket)>,
+    strangers: Option<Strangers>,
     seals: Option<Seals>,
     /// Whom the daemon takes for the leader.
     reported: Option<(IpAddr, vrrp::Priority)>,
@@ -69,6 +71,7 @@ impl Driver {
             resumes: false,
             machine: None,
             socket: None,
+            strangers: None,
             seals: None,
             reported: None,
             faults: Faults::default(),
@@ -314,10 +317,6 @@ impl Driver {
     /// but not deaf.
     fn heed_links(&mut self, now: Instant) {
         let down = self.link_down();
-        let fault = down
-            .as_ref()
-            .map(|down| format!("{down}: until it is up, this host does not lead"));
-        self.faults.set(Topic::Down, fault);
         let Some(machine) = &mut self.machine else {
             return;
         };
@@ -432,7 +431,14 @@ impl Driver {
         let fault = fault.map(|error| format!("cannot advertise on {interface}: {error}"));
         self.faults.set(Topic::Link, fault);
         self.faults.set(Topic::Hear, None);
-        if let (Some(_), IpAddr::V4(own)) = (self.settings.peer, own) {
+        if let (Some(peer), IpAddr::V4(own)) = (self.settings.peer, own) {
+            let vrid = self.settings.vrid;
+            match Strangers::open(interface, ifindex, own, peer, vrid) {
+                Ok(strangers) => self.strangers = Some(strangers),
+                Err(error) => self.tell(Event::Notice(format!(
+                    "cannot look for other routers of vrid {vrid} on {interface}: {error}"
+                ))),
+            }
             // A peer that leads asked for us in vain, and asks again in a second only: until then
             // nothing that it sends would be heard, and it would be taken for dead.
             let hello = announce::gratuitous_arp(link.mac, own);
@@ -570,18 +576,26 @@ impl Driver {
     }
 
     fn report(&mut self) {
-        let Some(machine) = &self.machine else {
+        let Some(machine) = &mut self.machine else {
             return;
         };
+        let strangers = self.strangers.as_mut().map(Strangers::take);
+        let strangers = strangers.unwrap_or_default();
+        for stranger in &strangers {
+            let address = IpAddr::V4(*stranger);
+            machine.count_refused(&Refusal::Stranger { address });
+        }
+        let stranger = strangers.last().zip(self.settings.peer);
         let leader = machine.leader();
         self.reported = leader.map(|it| (it.address, it.priority));
         let forger = self.seals.as_mut().and_then(Seals::take_forger);
-        self.tell(Event::Report(Report {
+        self.events.tell(Event::Report(Report {
             address: Some(machine.params().address),
             leader,
             priority: Some(machine.priority()),
             disagreement: machine.disagreement(),
             forger,
+            stranger: stranger.map(|(&address, peer)| Stranger { address, peer }),
             counters: machine.counters().clone(),
         }));
     }
@@ -623,7 +637,6 @@ struct Faults {
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Topic {
     Look,
-    Down,
     Link,
     Hear,
     Send,

@@ -1,6 +1,6 @@
 //! The raw socket that advertisements go through.
 
-mod v4;
+pub(super) mod v4;
 mod v6;
 
 use crate::proto::vrrp::packet::Ends;

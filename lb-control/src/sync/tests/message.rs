@@ -31,6 +31,7 @@ pub(super) fn all() -> Vec<Message> {
     vec![
         Message::Hello(hello(PROTOCOLS)),
         Message::Status(Status {
+            configured: 200,
             leads: true,
             ready: true,
             priority: 100,
@@ -68,6 +69,9 @@ pub(super) fn all() -> Vec<Message> {
         Message::Reached {
             number: 1,
             digest: "00".to_owned(),
+        },
+        Message::Dropped {
+            what: vec!["backend www/web1: drain".to_owned()],
         },
         Message::TakeOver,
         Message::Switch { id: 1 },

@@ -448,6 +448,7 @@ impl Network {
                     self.fail(host, &pending);
                 }
             }
+            Effect::Dropped(_) => {}
             Effect::ReadFlows => it.reads += 1,
             Effect::FlowsBegin => it.before = it.flows.keys().copied().collect(),
             Effect::Flows(flows) => {

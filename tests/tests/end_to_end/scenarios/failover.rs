@@ -323,6 +323,10 @@ pub(crate) fn after_a_partition_there_is_one_leader() -> Result<()> {
     let regulars = Regulars::start(&lab, 12)?;
     regulars.wait_for_each()?;
     lab.cut(First)?;
+    ensure!(
+        lab.is_cut(First)? && !lab.is_cut(Second)?,
+        "who is cut off?"
+    );
     wait_for_leader(&lab, Second)?;
     wait_for_leader(&lab, First)?;
     // What the neighbours know of the second one, they have learned by now.

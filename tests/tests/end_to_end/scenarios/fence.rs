@@ -111,6 +111,11 @@ pub(crate) fn what_still_comes_to_one_that_ended_is_forwarded() -> Result<()> {
 pub(crate) fn a_killed_leader_is_fenced() -> Result<()> {
     let mut lab = pair()?;
     let (regulars, arrivals) = traffic(&lab)?;
+    // As somebody does who did not start it, and has only the lab's name.
+    let mut from_outside = Lab::open(lab.layout().name(), lab.programs().clone())?;
+    from_outside.kill_only_lbd(First)?;
+    from_outside.keep();
+    ensure!(!lab.is_cut(First)?, "it is cut off, too");
     lab.kill_lbd_on(First)?;
     wait_for_leader(&lab, Second)?;
     let reason = ha(&lab, Second)?["reason"].clone();

@@ -278,5 +278,28 @@ pub(crate) fn a_third_router_on_the_link_is_told_of() -> Result<()> {
         ensure!(counter(&lab, First, "adverts_sent")? >= goal);
         Ok(())
     })?;
-    unchanged(&lab, &before)
+    let peers = [(First, Second), (Second, First)];
+    for (balancer, peer) in peers {
+        let peer = peer.front();
+        let says = format!("come from {CLIENT}, which is not `peer` ({peer})");
+        wait_for(PATIENCE, "an alarm", || {
+            send(&lab, &frames, 50)?;
+            let told = alarms(&lab, balancer)?;
+            ensure!(told.contains(&says), "{told}");
+            ensure!(counter(&lab, balancer, "refused_stranger")? > 0);
+            Ok(())
+        })?;
+        let events = lab.lbctl_on(balancer, &["events"])?;
+        let events = String::from_utf8(events.stdout)?;
+        ensure!(events.matches(&says).count() == 1, "{events}");
+    }
+    unchanged(&lab, &before)?;
+
+    // One that multicasts is told of, too.
+    let before = counter(&lab, First, "refused_stranger")?;
+    wait_for(PATIENCE, "it to be counted", || {
+        send(&lab, &[from_client(&GROUP, &packet_to_all)], 1)?;
+        ensure!(counter(&lab, First, "refused_stranger")? > before);
+        Ok(())
+    })
 }

@@ -112,7 +112,7 @@ pub(crate) fn a_split_is_healed_and_told_on_both() -> Result<()> {
     Ok(())
 }
 
-/// Leadership goes to and fro, and no connection notices.
+/// Leadership goes to and fro, as is asked for, and no connection notices.
 pub(crate) fn a_switchover_breaks_nothing() -> Result<()> {
     let lab = paired_with(|_| {})?;
     let (regulars, arrivals) = traffic(&lab)?;
@@ -132,7 +132,27 @@ pub(crate) fn a_switchover_breaks_nothing() -> Result<()> {
         arrivals.wait_for_more(20)?;
         lab.wait_until_synchronised(PATIENCE)?;
     }
-    tell("switched four times", arrivals)?;
+    // Said twice, or by either, it is done once.
+    for (at, to) in [(First, "peer"), (First, "peer"), (Second, "self")] {
+        let output = lab.lbctl_on(at, &["ha", "switch", "--to", to])?;
+        ensure!(output.status.success(), "{output:?}");
+        wait_for_leader(&lab, Second)?;
+    }
+    wait_for_role(&lab, First, "standby")?;
+    let led = ha(&lab, Second)?["counters"]["led"].clone();
+    ensure!(led == 3, "it led {led} times");
+    let reasons = [First, Second].map(|at| ha(&lab, at).map(|ha| ha["reason"].to_string()));
+    for reason in reasons {
+        let reason = reason?;
+        ensure!(reason.contains("planned switchover"), "{reason}");
+    }
+    for balancer in [First, Second] {
+        let heard = ha(&lab, balancer)?["counters"]["second_leaders_heard"].clone();
+        ensure!(heard == 0, "{heard} at {}", balancer.host());
+        let warned = lab.log(balancer.lbd())?;
+        ensure!(!warned.contains(" WARN yields"), "{warned}");
+    }
+    tell("switched five times", arrivals)?;
     all_goes_on(&lab, regulars)
 }
 

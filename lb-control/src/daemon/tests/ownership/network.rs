@@ -3,7 +3,7 @@
 //! itself.
 
 use crate::config::VirtualRouter;
-use crate::daemon::duty::{Duty, Role};
+use crate::daemon::duty::{Circumstances, Duty, Role};
 use crate::dataplane::Tables;
 use crate::proto::heartbeat::tests::network as lives;
 use crate::proto::heartbeat::{self, Timing};
@@ -364,7 +364,9 @@ impl Network {
             }
             Task::Hear(event) => {
                 let before = self.hosts[host].duty.role;
-                self.hosts[host].duty.on_event(event, false);
+                self.hosts[host]
+                    .duty
+                    .on_event(event, &Circumstances::default());
                 self.tell_router(host);
                 let role = self.hosts[host].duty.role;
                 if role != before {

@@ -405,12 +405,16 @@ fn one_that_is_held_does_not_take_over() {
 fn whoever_takes_over_is_not_surprised_by_the_one_that_led() {
     let mut bench = bench(Before::Follows);
     bench.leads(1, 50);
+    let before = bench.machine.counters().second_actives_heard;
     bench.take_over();
     assert_eq!(bench.leads(1, 50), "advert:100 announce");
+    let counted = |bench: &Bench| bench.machine.counters().second_actives_heard - before;
+    assert_eq!(counted(&bench), 0);
     assert_eq!(bench.hear(host(9), Claim::Release), "advert:100");
     bench.wait(ms(100));
     let surprised = "advert:100 announce second-active";
     assert_eq!(bench.leads(1, 50), surprised);
+    assert!(counted(&bench) > 0);
 }
 
 #[test]

@@ -34,6 +34,8 @@ impl Socket {
             Some(peer) => {
                 // Before anything else: what strangers send wakes nobody, and is not read.
                 socket.attach_filter(&only_from(peer))?;
+                // Only what is sent to this host, though it listens for others to the group, too.
+                socket.set_multicast_all_v4(false)?;
                 socket.set_ttl_v4(u32::from(packet::HOPS))?;
                 socket.bind(&address(source))?;
             }
@@ -118,7 +120,7 @@ fn address(address: Ipv4Addr) -> SockAddr {
 
 /// Divides a packet into what its header says and what follows. The kernel has seen that it is
 /// sound.
-fn split(packet: &mut [u8]) -> Option<Received<'_>> {
+pub(in super::super) fn split(packet: &mut [u8]) -> Option<Received<'_>> {
     let header = Ipv4(packet.first_chunk_mut::<{ Ipv4::LEN }>()?);
     let (length, hops) = (header.header_len(), header.ttl());
     let ends = Ends::V4 {
