@@ -48,7 +48,7 @@ pub(crate) enum Refusal {
     /// Nothing can be read now.
     Unreadable(String),
     /// It may have been written.
-    Unknown,
+    Unknown(String),
     /// The database had it give way to another. Nothing was written.
     GaveWay,
     /// The connection to the database broke. Nothing was written.
@@ -78,7 +78,7 @@ impl Refusal {
             Refusal::Busy
             | Refusal::Paused(_)
             | Refusal::Unreadable(_)
-            | Refusal::Unknown
+            | Refusal::Unknown(_)
             | Refusal::GaveWay
             | Refusal::Lost(_) => StatusCode::SERVICE_UNAVAILABLE,
             Refusal::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
@@ -105,7 +105,7 @@ impl Refusal {
             Refusal::Busy | Refusal::GaveWay | Refusal::Lost(_) => "Too busy",
             Refusal::Paused(_) => "Writing is paused",
             Refusal::Unreadable(_) => "Not available right now",
-            Refusal::Unknown => "It is not certain that this was saved",
+            Refusal::Unknown(_) => "It is not certain that this was saved",
             Refusal::Internal(_) => "Something went wrong",
         }
     }
@@ -137,7 +137,7 @@ impl Refusal {
                  try again in a moment."
             }
             Refusal::Unreadable(_) => "The database cannot be reached. Try again in a moment.",
-            Refusal::Unknown => {
+            Refusal::Unknown(_) => {
                 "The connection broke while this was being saved. Send it again: it is not saved \
                  twice."
             }
@@ -150,7 +150,7 @@ impl Refusal {
         match self {
             // Rounded up: a moment too early would be refused again.
             Refusal::TooMany(wait) => Some(wait.as_secs() + 1),
-            Refusal::Busy | Refusal::GaveWay | Refusal::Lost(_) | Refusal::Unknown => Some(1),
+            Refusal::Busy | Refusal::GaveWay | Refusal::Lost(_) | Refusal::Unknown(_) => Some(1),
             Refusal::Paused(_) | Refusal::Unreadable(_) => Some(5),
             _ => None,
         }
@@ -160,9 +160,10 @@ impl Refusal {
     pub(crate) fn cause(&self) -> Option<String> {
         match self {
             Refusal::Internal(error) => Some(format!("{error:#}")),
-            Refusal::Paused(why) | Refusal::Unreadable(why) | Refusal::Lost(why) => {
-                Some(why.clone())
-            }
+            Refusal::Paused(why)
+            | Refusal::Unreadable(why)
+            | Refusal::Unknown(why)
+            | Refusal::Lost(why) => Some(why.clone()),
             _ => None,
         }
     }
@@ -177,7 +178,7 @@ impl Refusal {
 impl From<db::Error> for Refusal {
     fn from(error: db::Error) -> Self {
         match error {
-            db::Error::NoPrimary(_) | db::Error::TwoPrimaries(_) => {
+            db::Error::NoPrimary(_) | db::Error::TwoPrimaries(_) | db::Error::NoReplica(_) => {
                 Refusal::Paused(error.to_string())
             }
             db::Error::NoServer(_) => Refusal::Unreadable(error.to_string()),
@@ -222,7 +223,7 @@ impl From<sqlx::Error> for Refusal {
 impl From<db::CommitError> for Refusal {
     fn from(error: db::CommitError) -> Self {
         match error {
-            db::CommitError::Unknown(_) => Refusal::Unknown,
+            db::CommitError::Unknown(_) => Refusal::Unknown(error.to_string()),
             db::CommitError::NotApplied(error) => error.into(),
         }
     }

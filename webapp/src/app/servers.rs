@@ -17,8 +17,8 @@ pub(crate) struct Server {
     pub(crate) in_use: usize,
 }
 
-impl From<ServerState> for Server {
-    fn from(server: ServerState) -> Self {
+impl Server {
+    fn of(server: ServerState, writable: bool) -> Self {
         let role = match server.role {
             Role::Away => "away",
             Role::Primary => "primary",
@@ -26,7 +26,8 @@ impl From<ServerState> for Server {
             Role::Standalone => "standalone",
         };
         let state = match (server.role, server.in_rotation) {
-            (Role::Primary, _) => "takes writes".to_owned(),
+            (Role::Primary, _) if writable => "takes writes".to_owned(),
+            (Role::Primary, _) => format!("takes no writes: {}", server.why),
             (_, true) => "takes reads".to_owned(),
             (_, false) => format!("out of rotation: {}", server.why),
         };
@@ -45,11 +46,9 @@ impl From<ServerState> for Server {
 
 /// The databases as this app server sees them.
 pub(crate) fn list(site: &Site) -> Vec<Server> {
-    site.cluster()
-        .state()
-        .into_iter()
-        .map(Server::from)
-        .collect()
+    let writable = site.cluster().writable().is_ok();
+    let servers = site.cluster().state().into_iter();
+    servers.map(|server| Server::of(server, writable)).collect()
 }
 
 /// Whether something can be written; if not, why.

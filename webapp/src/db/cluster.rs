@@ -124,7 +124,7 @@ impl Cluster {
     /// A transaction on the primary.
     pub async fn write(&self) -> Result<Write> {
         self.shared
-            .within(|view| view.primary().is_ok(), self.shared.write())
+            .within(|view| view.writable().is_ok(), self.shared.write())
             .await
     }
 
@@ -145,14 +145,14 @@ impl Cluster {
 
     /// Whether there is a server to write to; if not, why.
     pub fn writable(&self) -> Result<()> {
-        self.shared.view().primary().map(drop)
+        self.shared.view().writable().map(drop)
     }
 
     /// Waits until there is a server to write to.
     pub async fn until_writable(&self) {
         let mut view = self.shared.view.subscribe();
         // The sender lives as long as this cluster.
-        let _ = view.wait_for(|view| view.primary().is_ok()).await;
+        let _ = view.wait_for(|view| view.writable().is_ok()).await;
     }
 
     /// Shows what is counted, and what is known of the servers, to Prometheus. All names begin
@@ -345,7 +345,7 @@ impl Shared {
 
     async fn write(&self) -> Result<Write> {
         let view = self.view();
-        let primary = view.primary()?;
+        let primary = view.writable()?;
         let Some(dialect) = view.dialect(primary) else {
             return Err(Error::NoPrimary("it was not looked at yet".to_owned()));
         };

@@ -94,6 +94,8 @@ pub(super) struct Report {
     pub(super) feeds: bool,
     /// As a primary, it waits for a replica before it acknowledges.
     pub(super) semi_sync_primary: bool,
+    /// It would wait now, and there is no replica to wait for.
+    pub(super) waits_in_vain: bool,
     /// As a replica, it acknowledges what it has received.
     pub(super) semi_sync_replica: bool,
     /// Makes it wait for a replica, where it knows how to.

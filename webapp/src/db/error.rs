@@ -23,6 +23,12 @@ pub enum Error {
         .0.join(" and ")
     )]
     TwoPrimaries(Vec<String>),
+    /// The primary acknowledges what a replica has, and there is no replica.
+    #[error(
+        "{0} acknowledges a write once a replica has it, and no replica is connected to it: nothing \
+         is written until one is"
+    )]
+    NoReplica(String),
     /// It took too long.
     #[error("timed out: {0}")]
     TimedOut(String),

@@ -114,7 +114,11 @@ impl Dialect for MariaDb {
          @@global.gtid_binlog_pos AS gtid_binlog_pos, \
          @@global.gtid_slave_pos AS gtid_slave_pos, \
          @@global.rpl_semi_sync_master_enabled AS semi_sync_primary, \
-         @@global.rpl_semi_sync_slave_enabled AS semi_sync_replica; \
+         @@global.rpl_semi_sync_slave_enabled AS semi_sync_replica, \
+         (SELECT variable_value FROM information_schema.global_status \
+         WHERE variable_name = 'rpl_semi_sync_master_status') AS semi_sync_waits, \
+         (SELECT variable_value FROM information_schema.global_status \
+         WHERE variable_name = 'rpl_semi_sync_master_clients') AS semi_sync_replicas; \
          SHOW ALL SLAVES STATUS"
     }
 
@@ -143,6 +147,8 @@ impl Dialect for MariaDb {
             has,
             feeds: server.is_on(&["log_bin"]) && server.is_on(&["log_slave_updates"]),
             semi_sync_primary: server.is_on(&["semi_sync_primary"]),
+            waits_in_vain: server.is_on(&["semi_sync_waits"])
+                && server.get(&["semi_sync_replicas"]) == Some("0"),
             semi_sync_replica: server.is_on(&["semi_sync_replica"]),
             enable_semi_sync: Some("SET GLOBAL rpl_semi_sync_master_enabled = ON"),
             channels,
@@ -323,6 +329,26 @@ mod tests {
         let report = report(&primary).unwrap();
         assert!(report.writable && report.channels.is_empty());
         assert_eq!(report.position.to_string(), "0-2-20");
+        assert!(!report.waits_in_vain);
+    }
+
+    #[test]
+    fn a_primary_without_a_replica_to_wait_for_is_recognised() {
+        for (waits, replicas, in_vain) in [
+            ("ON", "0", true),
+            ("ON", "1", false),
+            // It has given up waiting, or never did.
+            ("OFF", "0", false),
+        ] {
+            let primary = REPLICA
+                .replace("semi_sync_waits: OFF", &format!("semi_sync_waits: {waits}"))
+                .replace(
+                    "semi_sync_replicas: 0",
+                    &format!("semi_sync_replicas: {replicas}"),
+                );
+            let report = report(&primary).unwrap();
+            assert_eq!(report.waits_in_vain, in_vain, "{waits} {replicas}");
+        }
     }
 
     #[test]

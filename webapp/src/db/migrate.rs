@@ -37,7 +37,9 @@ pub async fn migrate(cluster: &Cluster, migrator: &'static Migrator) -> Result<(
 fn is_for_now(error: &Error) -> bool {
     match error {
         Error::Sql(error) => error::lost_connection(error) || error::is_read_only_refusal(error),
-        Error::NoPrimary(_) | Error::TwoPrimaries(_) | Error::TimedOut(_) => true,
+        Error::NoPrimary(_) | Error::TwoPrimaries(_) | Error::NoReplica(_) | Error::TimedOut(_) => {
+            true
+        }
         Error::Config(_) | Error::NoServer(_) | Error::Schema(_) => false,
     }
 }

@@ -79,8 +79,8 @@ async fn look_at(
 
 /// Logs what people want to know of.
 pub(super) fn tell_changes(before: &View, now: &View) {
-    if before.primary != now.primary {
-        match now.primary() {
+    if (&before.primary, before.waits_in_vain) != (&now.primary, now.waits_in_vain) {
+        match now.writable() {
             Ok(_) => {
                 let primary = now
                     .servers

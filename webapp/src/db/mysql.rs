@@ -30,7 +30,11 @@ macro_rules! look {
             "@@global.log_slave_updates AS log_slave_updates, ",
             "@@global.gtid_executed AS gtid_executed; ",
             "SELECT variable_name, variable_value FROM performance_schema.global_variables ",
-            "WHERE variable_name LIKE 'rpl_semi_sync_%_enabled'; ",
+            "WHERE variable_name LIKE 'rpl_semi_sync_%_enabled' ",
+            "UNION ALL SELECT variable_name, variable_value ",
+            "FROM performance_schema.global_status ",
+            "WHERE variable_name LIKE 'rpl_semi_sync_%_status' ",
+            "OR variable_name LIKE 'rpl_semi_sync_%_clients'; ",
             $status
         )
     };
@@ -255,11 +259,17 @@ impl Dialect for MySql {
         let received = channels.iter().map(|channel| &channel.received);
         let has = received.fold(executed.clone(), |all, it| all.and(it));
         // Either the old plugin is there, or the new one, or neither.
-        let switch = |name: &str| {
-            let row = semi_sync
-                .iter()
-                .find(|row| row.get(&["variable_name"]) == Some(name))?;
-            row.get(&["variable_value"]).map(is_on)
+        let value = |name: &str| {
+            let named = |row: &&Record| {
+                let it = row.get(&["variable_name"]);
+                it.is_some_and(|it| it.eq_ignore_ascii_case(name))
+            };
+            semi_sync.iter().find(named)?.get(&["variable_value"])
+        };
+        let switch = |name: &str| value(name).map(is_on);
+        let in_vain = |kind: &str| {
+            switch(&format!("rpl_semi_sync_{kind}_status")) == Some(true)
+                && value(&format!("rpl_semi_sync_{kind}_clients")) == Some("0")
         };
         let [source, master] = [
             "rpl_semi_sync_source_enabled",
@@ -277,6 +287,7 @@ impl Dialect for MySql {
             has,
             feeds: server.is_on(&["log_bin"]) && server.is_on(&["log_slave_updates"]),
             semi_sync_primary: switch(source).or(switch(master)).unwrap_or(false),
+            waits_in_vain: in_vain("source") || in_vain("master"),
             semi_sync_replica: switch(replica).or(switch(slave)).unwrap_or(false),
             enable_semi_sync: match (switch(source), switch(master)) {
                 (Some(_), _) => Some("SET GLOBAL rpl_semi_sync_source_enabled = ON"),
@@ -486,6 +497,27 @@ mod tests {
         assert!(report.writable && report.channels.is_empty());
         assert!(!report.semi_sync_primary && !report.semi_sync_replica);
         assert_eq!(report.enable_semi_sync, None);
+    }
+
+    #[test]
+    fn a_primary_without_a_replica_to_wait_for_is_recognised() {
+        for (dialect, text, kind) in [(&OLD, OLD_REPLICA, "master"), (&NEW, NEW_REPLICA, "source")]
+        {
+            for (status, clients, in_vain) in
+                [("ON", "0", true), ("ON", "2", false), ("OFF", "0", false)]
+            {
+                let said = [("status", status), ("clients", clients)].map(|(name, value)| {
+                    format!("variable_name: Rpl_semi_sync_{kind}_{name}\nvariable_value: {value}\n")
+                });
+                let [first, second] = said;
+                let row = "*************************** 3. row ***************************\n";
+                let (server, rest) = text.split_once("--\n").unwrap();
+                let (switches, channels) = rest.split_once("--\n").unwrap();
+                let text = format!("{server}--\n{switches}{row}{first}{row}{second}--\n{channels}");
+                let report = report(dialect, &text).unwrap();
+                assert_eq!(report.waits_in_vain, in_vain, "{kind} {status} {clients}");
+            }
+        }
     }
 
     #[test]

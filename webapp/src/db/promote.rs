@@ -200,7 +200,16 @@ fn warnings(servers: &[Surveyed], new: &Surveyed, report: &Report) -> Vec<String
             new.name
         ));
     }
-    for other in servers.iter().filter(|it| it.name != new.name) {
+    let acknowledges = report.semi_sync_primary || report.semi_sync_replica;
+    let others = || servers.iter().filter(|it| it.name != new.name);
+    if acknowledges && !others().any(Surveyed::is_replica) {
+        warnings.push(format!(
+            "no replica will follow {}: it acknowledges no write, and the site stays read-only, until \
+             one does or its semi-synchronous replication is turned off",
+            new.name
+        ));
+    }
+    for other in others() {
         let name = &other.name;
         match &other.said {
             Ok(_) if other.is_replica() => {}

@@ -114,6 +114,8 @@ pub(super) enum Primary {
 #[derive(Debug, Clone)]
 pub(super) struct View {
     pub(super) primary: Primary,
+    /// Whether the primary would wait in vain for a replica to have what is written.
+    pub(super) waits_in_vain: bool,
     /// Whether each server was looked at.
     pub(super) complete: bool,
     pub(super) servers: Vec<ServerState>,
@@ -121,7 +123,17 @@ pub(super) struct View {
 }
 
 impl View {
-    /// The server to write to.
+    /// The server to write to. One whose commits would hang is none: they could not be taken back,
+    /// and nobody would know what became of them.
+    pub(super) fn writable(&self) -> Result<usize> {
+        let primary = self.primary()?;
+        match self.servers.get(primary) {
+            Some(server) if self.waits_in_vain => Err(Error::NoReplica(server.name.clone())),
+            _ => Ok(primary),
+        }
+    }
+
+    /// The primary.
     pub(super) fn primary(&self) -> Result<usize> {
         match &self.primary {
             Primary::One(server) => Ok(*server),
@@ -189,6 +201,9 @@ struct Server {
     failure: Option<Failure>,
     /// Looks in a row without an answer.
     misses: u32,
+    /// Looks in a row at a primary without a replica to wait for. There is none for a moment after
+    /// each promotion.
+    lonely: u32,
     /// When its replication was last seen to run, or to have no reason to.
     ran: Option<Instant>,
     /// Good looks in a row.
@@ -226,6 +241,10 @@ impl State {
                 if report.channels.iter().all(running) {
                     server.ran = Some(now);
                 }
+                server.lonely = match report.waits_in_vain {
+                    true => server.lonely.saturating_add(1),
+                    false => 0,
+                };
                 server.report = Some(report);
                 server.failure = None;
                 server.misses = 0;
@@ -248,6 +267,10 @@ impl State {
         let servers = self.servers.iter().enumerate();
         View {
             primary: self.primary.clone(),
+            waits_in_vain: match self.primary {
+                Primary::One(at) => self.waits_in_vain(at),
+                Primary::None | Primary::Several(_) => false,
+            },
             complete: self.servers.iter().all(|server| server.looked),
             servers: servers
                 .map(|(at, server)| server.state(self.role(at)))
@@ -273,6 +296,11 @@ impl State {
         self.servers.get(at).is_some_and(|server| {
             server.misses < self.rules.fall && server.report.as_ref().is_some_and(|it| it.writable)
         })
+    }
+
+    fn waits_in_vain(&self, at: usize) -> bool {
+        let server = self.servers.get(at);
+        server.is_some_and(|it| it.lonely >= self.rules.fall)
     }
 
     fn find_primary(&mut self) {
@@ -365,7 +393,11 @@ impl State {
             return no("was not looked at yet".to_owned());
         };
         if report.writable {
-            return no("is the primary".to_owned());
+            return no(if self.waits_in_vain(at) {
+                "is the primary, and has no replica to acknowledge what it writes".to_owned()
+            } else {
+                "is the primary".to_owned()
+            });
         }
         if report.channels.is_empty() {
             return no("is read-only and replicates from nobody".to_owned());

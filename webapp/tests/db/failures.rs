@@ -180,6 +180,29 @@ async fn a_replica_comes_and_goes_and_nobody_notices() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_write_that_nobody_would_acknowledge_is_refused_at_once() {
+    let mut site = Site::start(2);
+    let cluster = site.cluster("").await;
+    make_table(&site, 1);
+    assert_eq!(write_once(&cluster).await.unwrap(), "db1");
+    blocking(|| site.db.server("db2")?.sql("STOP SLAVE IO_THREAD"));
+    until("that to be seen", || cluster.writable().is_err()).await;
+    let started = Instant::now();
+    let error = cluster.write().await.unwrap_err();
+    assert!(
+        matches!(&error, Error::NoReplica(primary) if primary == "db1"),
+        "{error}"
+    );
+    assert!(started.elapsed() < Duration::from_secs(1), "at once");
+    assert!(state_of(&cluster, "db1").why.contains("no replica"));
+    assert_eq!(cluster.read().await.unwrap().server(), "db1");
+
+    blocking(|| site.db.server("db2")?.sql("START SLAVE"));
+    until("writes to go on", || cluster.writable().is_ok()).await;
+    assert_eq!(write_once(&cluster).await.unwrap(), "db1");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_a_primary_the_site_is_read_only() {
     let mut site = Site::start(3);
     let cluster = site

@@ -113,24 +113,20 @@ async fn an_old_primary_with_a_write_of_its_own_does_not_rejoin() {
     let mut site = Site::start(3);
     let cluster = site.cluster("").await;
     make_table(&site, 1);
-    // Nobody receives this, so it is not acknowledged, but it is in the old primary's log.
+    // Nobody receives this, so it is not acknowledged, but it is in the old primary's log. It has
+    // begun before: otherwise it would be refused.
+    let mut lost = cluster.write().await.unwrap();
+    sqlx::query("UPDATE counts SET n = 666")
+        .execute(&mut *lost)
+        .await
+        .unwrap();
     blocking(|| {
         for replica in ["db2", "db3"] {
             site.db.server(replica)?.sql("STOP SLAVE IO_THREAD")?;
         }
         Ok(())
     });
-    let lost = {
-        let cluster = cluster.clone();
-        tokio::spawn(async move {
-            let mut write = cluster.write().await.unwrap();
-            sqlx::query("UPDATE counts SET n = 666")
-                .execute(&mut *write)
-                .await
-                .unwrap();
-            write.commit().await
-        })
-    };
+    let lost = tokio::spawn(lost.commit());
     until("the write to be in the log", || {
         let waiting = blocking(|| {
             site.db.servers()[0].sql("SHOW STATUS LIKE 'Rpl_semi_sync_master_wait_sessions'")

@@ -129,7 +129,7 @@ fn may_be_sent_again(call: &Call<'_>, refusal: &Refusal) -> bool {
             | Refusal::Lost(_)
             | Refusal::Paused(_)
             | Refusal::Unreadable(_)
-            | Refusal::Unknown
+            | Refusal::Unknown(_)
             | Refusal::Internal(_)
     );
     let elsewhere =

@@ -25,6 +25,7 @@ fn alone(sequence: u64) -> Report {
         has: position(sequence),
         feeds: true,
         semi_sync_primary: false,
+        waits_in_vain: false,
         semi_sync_replica: true,
         enable_semi_sync: Some("SET GLOBAL rpl_semi_sync_master_enabled = ON"),
         channels: Vec::new(),
@@ -131,7 +132,7 @@ fn a_replica_that_is_silent_is_given_up_only_on_purpose() {
     );
     let plan = plan(&servers, "db2", &["db3".to_owned()]).unwrap();
     assert_eq!(plan.steps.last(), Some(&Open(1)));
-    assert_eq!(plan.warnings.len(), 2, "{plan:?}");
+    assert_eq!(plan.warnings.len(), 3, "{plan:?}");
 }
 
 #[test]
@@ -205,6 +206,21 @@ fn a_promotion_that_was_interrupted_is_completed() {
     assert_eq!(steps(&servers), []);
     let plan = plan(&servers, "db2", &[]).unwrap();
     assert!(plan.show(&servers).contains("db2 is the primary already"));
+}
+
+#[test]
+fn that_no_replica_is_left_to_acknowledge_is_told() {
+    let lonely = [server(1, dead()), server(2, Ok(replica(10)))];
+    let warnings = plan(&lonely, "db2", &[]).unwrap().warnings;
+    assert!(
+        warnings[0].starts_with("no replica will follow db2"),
+        "{warnings:?}"
+    );
+    let warnings = plan(&bereft(10, 10), "db2", &[]).unwrap().warnings;
+    assert!(
+        !warnings.iter().any(|it| it.contains("will follow")),
+        "{warnings:?}"
+    );
 }
 
 #[test]

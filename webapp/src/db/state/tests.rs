@@ -22,6 +22,7 @@ fn standalone(sequence: u64) -> Report {
         has: position(sequence),
         feeds: true,
         semi_sync_primary: false,
+        waits_in_vain: false,
         semi_sync_replica: false,
         enable_semi_sync: None,
         channels: Vec::new(),
@@ -317,6 +318,28 @@ fn a_primary_that_became_read_only_is_none() {
     scene.look(1, lost());
     scene.look(2, lost());
     assert_eq!(scene.readers(), [0]);
+}
+
+#[test]
+fn nothing_is_written_that_no_replica_would_acknowledge() {
+    let mut scene = Scene::well();
+    let lonely = Report {
+        waits_in_vain: true,
+        ..primary(10)
+    };
+    // For a moment it may be without one.
+    scene.look(0, lonely.clone());
+    assert_eq!(scene.state.view().writable().unwrap(), 0);
+    scene.look(0, lonely);
+    let view = scene.state.view();
+    let error = view.writable().unwrap_err().to_string();
+    assert!(error.starts_with("db1 acknowledges"), "{error}");
+    assert!(scene.why(0).contains("no replica to acknowledge"));
+    // It is the primary nevertheless, and takes reads.
+    assert_eq!(scene.primary(), Ok(0));
+    assert!(view.readable().is_ok());
+    scene.look(0, primary(10));
+    assert_eq!(scene.state.view().writable().unwrap(), 0);
 }
 
 #[test]
