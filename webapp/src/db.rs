@@ -38,7 +38,7 @@ mod write;
 
 pub use cli::{Args, run};
 pub use cluster::Cluster;
-pub use config::{Account, Config, Limits, ServerConfig};
+pub use config::{Account, Config, DEFAULT_FILE, Limits, ServerConfig};
 pub use error::{CommitError, Error, Result, is_read_only_refusal, lost_connection};
 pub use migrate::migrate;
 pub use read::Read;

@@ -2,6 +2,7 @@
 //! way to the database.
 
 pub mod app;
+mod args;
 pub mod db;
 mod echo;
 pub mod log;

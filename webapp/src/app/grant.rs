@@ -11,8 +11,8 @@ use crate::db::{Cluster, Config};
 /// The arguments of `webapp grant`.
 #[derive(clap::Args)]
 pub struct Args {
-    /// The database cluster, as a TOML file.
-    #[arg(long, value_name = "FILE")]
+    /// The configuration: a file with the cluster, alone or as its table `db`.
+    #[arg(long, alias = "config", value_name = "FILE", default_value = crate::db::DEFAULT_FILE)]
     database: PathBuf,
 
     /// Take the right away instead.

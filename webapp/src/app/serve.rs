@@ -21,6 +21,7 @@ use super::call::Call;
 use super::ready::prepare;
 use super::site::{Rules, Site};
 use super::store::Moment;
+use crate::args::{duration, loopback, server_name, some_time};
 use crate::db::{Cluster, Config};
 use crate::log::{AccessLog, Entry};
 use crate::metrics::{self, Connections, Requests};
@@ -43,7 +44,7 @@ const SWEEP_EVERY: Duration = Duration::from_secs(600);
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
     /// The server's name.
-    #[arg(long)]
+    #[arg(long, value_parser = server_name)]
     name: String,
 
     /// Address to serve HTTPS on; may be given more than once.
@@ -62,12 +63,12 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     ca: PathBuf,
 
-    /// The database cluster, as a TOML file.
-    #[arg(long, value_name = "FILE")]
+    /// The configuration: a file with the cluster, alone or as its table `db`.
+    #[arg(long, alias = "config", value_name = "FILE", default_value = crate::db::DEFAULT_FILE)]
     database: PathBuf,
 
     /// How long people stay signed in.
-    #[arg(long, default_value = "30days", value_name = "DURATION")]
+    #[arg(long, default_value = "30days", value_name = "DURATION", value_parser = some_time)]
     session_life: humantime::Duration,
 
     /// Wrong passwords at one account from one network at once; then one each --login-every.
@@ -75,7 +76,7 @@ pub struct Args {
     login_burst: u32,
 
     /// See --login-burst.
-    #[arg(long, default_value = "30s", value_name = "DURATION")]
+    #[arg(long, default_value = "30s", value_name = "DURATION", value_parser = duration)]
     login_every: humantime::Duration,
 
     /// Passwords and new accounts from one network at once; then one each --network-every.
@@ -83,7 +84,7 @@ pub struct Args {
     network_burst: u32,
 
     /// See --network-burst.
-    #[arg(long, default_value = "2s", value_name = "DURATION")]
+    #[arg(long, default_value = "2s", value_name = "DURATION", value_parser = duration)]
     network_every: humantime::Duration,
 
     /// Passwords to hash at a time, each with 19 MiB; as many as there are processors by default.
@@ -98,17 +99,17 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     access_log: Option<PathBuf>,
 
-    /// Address of the metrics, which only this host should reach.
-    #[arg(long, value_name = "ADDR")]
+    /// Loopback address of the metrics, as in 127.0.0.1:9603.
+    #[arg(long, value_name = "ADDR", value_parser = loopback)]
     metrics: Option<SocketAddr>,
 
     /// How long to go on after SIGTERM with /readyz answering 503: as long as the web servers take
-    /// to notice.
-    #[arg(long, default_value = "0s", value_name = "DURATION")]
+    /// to notice. A bare number is seconds.
+    #[arg(long, default_value = "0s", value_name = "DURATION", value_parser = duration)]
     drain_delay: humantime::Duration,
 
     /// How long requests in flight may take to finish after that.
-    #[arg(long, default_value = "5s", value_name = "DURATION")]
+    #[arg(long, default_value = "5s", value_name = "DURATION", value_parser = duration)]
     grace: humantime::Duration,
 }
 

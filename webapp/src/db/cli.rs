@@ -17,9 +17,10 @@ pub struct Args {
     /// The configuration: a file with the cluster, alone or as its table `db`
     #[arg(
         long,
+        alias = "database",
         value_name = "FILE",
         global = true,
-        default_value = "/etc/headgate/webapp.toml"
+        default_value = super::DEFAULT_FILE
     )]
     config: PathBuf,
 

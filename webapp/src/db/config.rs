@@ -2,12 +2,18 @@
 
 use std::fmt;
 use std::fs;
+use std::net::Ipv6Addr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, de};
+use tokio_rustls::rustls::pki_types::CertificateDer;
+use tokio_rustls::rustls::pki_types::pem::PemObject as _;
 
 use super::{Error, Result};
+
+/// Where the configuration is, unless told otherwise.
+pub const DEFAULT_FILE: &str = "/etc/headgate/webapp.toml";
 
 /// A cluster, as a configuration file describes it.
 ///
@@ -136,28 +142,71 @@ impl Config {
     /// Reads a file that holds a cluster, alone or as its table `db`.
     pub fn load(path: &Path) -> Result<Self> {
         let wrong = |error: &dyn fmt::Display| {
-            Error::Config(format!("failed to read {}: {error}", path.display()))
+            let error = error.to_string();
+            Error::Config(format!(
+                "failed to read {}: {}",
+                path.display(),
+                error.trim_end()
+            ))
         };
         let text = fs::read_to_string(path).map_err(|error| wrong(&error))?;
-        let mut table: toml::Table = text.parse().map_err(|error| wrong(&error))?;
+        let config = Self::parse(&text).map_err(|error| wrong(&error))?;
+        config.read_authority().map_err(|error| wrong(&error))?;
+        Ok(config)
+    }
+
+    fn parse(text: &str) -> Result<Self, String> {
+        let mut table: toml::Table = text
+            .parse()
+            .map_err(|error: toml::de::Error| error.to_string())?;
         let cluster = match table.remove("db") {
-            Some(cluster) => cluster,
+            Some(cluster) => {
+                // A table that is not read would be one that has no effect.
+                if let Some(stranger) = table.keys().next() {
+                    return Err(format!(
+                        "nothing reads `{stranger}` beside `db`: is it one of its keys?"
+                    ));
+                }
+                cluster
+            }
             None => table.into(),
         };
-        let config: Self = cluster.try_into().map_err(|error| wrong(&error))?;
-        config.check()?;
+        let config: Self = cluster
+            .try_into()
+            .map_err(|error: toml::de::Error| error.to_string())?;
+        config.check().map_err(|error| error.to_string())?;
         Ok(config)
+    }
+
+    /// Without it every connection would fail, and none would say that the reason is this file.
+    fn read_authority(&self) -> Result<(), String> {
+        let ca = self.ca.display();
+        let found = CertificateDer::pem_file_iter(&self.ca).and_then(Iterator::collect);
+        match found {
+            Ok(found) if Vec::is_empty(&found) => {
+                Err(format!("`ca` is {ca}, which holds no certificate"))
+            }
+            Ok(_) => Ok(()),
+            Err(error) => Err(format!("`ca` is {ca}: {error}")),
+        }
     }
 
     /// An error if it makes no sense.
     pub(super) fn check(&self) -> Result<()> {
         let wrong = |what: String| Err(Error::Config(what));
+        if self.user.is_empty() || self.database.is_empty() {
+            return wrong("user and database are not empty".to_owned());
+        }
         if self.servers.is_empty() {
             return wrong("no database server is configured".to_owned());
         }
         for (n, server) in self.servers.iter().enumerate() {
             if server.name.is_empty() || server.host.is_empty() {
                 return wrong(format!("database server {} lacks a name or a host", n + 1));
+            }
+            if server.host.contains(':') && server.host.parse::<Ipv6Addr>().is_err() {
+                let (name, host) = (&server.name, &server.host);
+                return wrong(format!("{name} is at {host:?}: its port goes into `port`"));
             }
             for other in self.servers.iter().skip(n + 1) {
                 if server.name == other.name {
@@ -231,15 +280,9 @@ mod tests {
         max_lag = "250ms"
     "#;
 
-    fn parse(text: &str) -> Result<Config, String> {
-        let config: Config = toml::from_str(text).map_err(|error| error.to_string())?;
-        config.check().map_err(|error| error.to_string())?;
-        Ok(config)
-    }
-
     #[test]
     fn what_is_left_out_has_a_default() {
-        let config = parse(GOOD).unwrap();
+        let config = Config::parse(GOOD).unwrap();
         assert_eq!(config.servers[0].port, 3306);
         assert_eq!(config.servers[1].port, 3307);
         assert_eq!(config.limits.max_lag, Duration::from_millis(250));
@@ -259,10 +302,36 @@ mod tests {
             ("\"250ms\"", "\"0s\"", "max_lag must be longer"),
             ("max_lag", "max_leg", "unknown field"),
             ("max_lag = \"250ms\"", "rise = 0", "at least 1"),
+            ("10.0.2.32", "10.0.2.32:3307", "its port goes into `port`"),
+            ("user = \"webapp\"", "user = \"\"", "are not empty"),
             ("ca =", "cert = \"/c\"\nca =", "go together"),
         ] {
-            let error = parse(&GOOD.replace(from, to)).unwrap_err();
+            let error = Config::parse(&GOOD.replace(from, to)).unwrap_err();
             assert!(error.contains(why), "{to}: {error}");
         }
+    }
+
+    #[test]
+    fn a_table_that_would_have_no_effect_is_refused() {
+        let within = GOOD
+            .replace("user =", "[db]\nuser =")
+            .replace("[servers]", "[db.servers]");
+        let error = Config::parse(&within).unwrap_err();
+        assert!(error.contains("nothing reads `limits`"), "{error}");
+        let within = within.replace("[limits]", "[db.limits]");
+        let config = Config::parse(&within).unwrap();
+        assert_eq!(config.limits.max_lag, Duration::from_millis(250));
+    }
+
+    #[test]
+    fn an_authority_that_is_none_is_refused_with_its_name() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("webapp.toml");
+        let ca = directory.path().join("ca.pem");
+        fs::write(&file, GOOD.replace("/ca.pem", ca.to_str().unwrap())).unwrap();
+        let error = || Config::load(&file).unwrap_err().to_string();
+        assert!(error().contains("ca.pem: "), "{}", error());
+        fs::write(&ca, "nothing").unwrap();
+        assert!(error().contains("holds no certificate"), "{}", error());
     }
 }

@@ -116,7 +116,13 @@ pub(super) struct Session {
 impl Session {
     /// Connects and finds out what the server is.
     pub(super) async fn open(login: &Login) -> Result<Self, Failure> {
-        let mut connection = login.open_plain().await.map_err(failure)?;
+        let mut connection = login.open_plain().await.map_err(|error| {
+            let (host, port) = login.address();
+            match failure(error) {
+                Failure::Lost(why) => Failure::Lost(format!("{host}:{port}: {why}")),
+                other => other,
+            }
+        })?;
         let rows = record::ask(&mut connection, "SELECT @@version AS version").await;
         let rows = rows.map_err(|error| failure(error.into()))?;
         let version = rows.first().and_then(|rows| rows.first());

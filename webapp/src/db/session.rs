@@ -38,15 +38,21 @@ impl Login {
     }
 
     fn of(config: &Config, server: &ServerConfig, user: &str, password: &Path) -> Result<Self> {
-        let password = fs::read_to_string(password).map_err(|error| {
+        let text = fs::read_to_string(password).map_err(|error| {
             Error::Config(format!("failed to read {}: {error}", password.display()))
+        })?;
+        let password = one_line(&text).ok_or_else(|| {
+            let file = password.display();
+            Error::Config(format!(
+                "{file} must hold the password of {user}, in one line"
+            ))
         })?;
         // Without a mode that is asked for, any certificate is accepted.
         let mut options = MySqlConnectOptions::new()
             .host(&server.host)
             .port(server.port)
             .username(user)
-            .password(password.trim_end_matches(['\r', '\n']))
+            .password(password)
             .ssl_mode(MySqlSslMode::VerifyIdentity)
             .ssl_ca(&config.ca)
             .disable_statement_logging();
@@ -97,6 +103,25 @@ impl Login {
                     "no connection to {host}:{port} within {connect}"
                 )))
             }
+        }
+    }
+}
+
+/// The only line of a text.
+fn one_line(text: &str) -> Option<&str> {
+    let line = text.trim_end_matches(['\r', '\n']);
+    (!line.is_empty() && !line.contains('\n')).then_some(line)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_password_is_one_line() {
+        assert_eq!(one_line("secret \r\n"), Some("secret "));
+        for none in ["", "\n", "one\ntwo\n"] {
+            assert_eq!(one_line(none), None, "{none:?}");
         }
     }
 }

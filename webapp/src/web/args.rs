@@ -3,10 +3,11 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 
 use super::assets::Keeping;
 use super::gateway::{self, AppServer};
+use crate::args::{duration, host, loopback, server_name};
 use crate::log::AccessLog;
 use crate::tls::{Files, Identity};
 
@@ -34,7 +35,7 @@ pub struct Args {
     pub(super) https_port: u16,
 
     /// Host to serve; may be given more than once. Without it, all are.
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = host)]
     pub(super) host: Vec<String>,
 
     /// Directory of static files. They are read at start, and again on SIGHUP.
@@ -74,12 +75,12 @@ pub struct Args {
     pub(super) echo: Option<SocketAddr>,
 
     /// How long to go on after SIGTERM with /readyz answering 503: as long as the load balancer
-    /// takes to notice.
-    #[arg(long, default_value = "0s", value_name = "DURATION")]
+    /// takes to notice. A bare number is seconds.
+    #[arg(long, default_value = "0s", value_name = "DURATION", value_parser = duration)]
     pub(super) drain_delay: humantime::Duration,
 
-    /// How long requests in flight may take to finish after that. A bare number is seconds.
-    #[arg(long, default_value = "5s", value_name = "DURATION", value_parser = seconds)]
+    /// How long requests in flight may take to finish after that.
+    #[arg(long, default_value = "5s", value_name = "DURATION", value_parser = duration)]
     pub(super) grace: humantime::Duration,
 }
 
@@ -153,6 +154,13 @@ impl Tiers {
         if self.app.is_empty() {
             return Ok(None);
         }
+        for (n, server) in self.app.iter().enumerate() {
+            let name = &server.name;
+            ensure!(
+                !self.app.iter().take(n).any(|other| other.name == *name),
+                "two app servers are named {name}: each needs a name of its own, as in its certificate"
+            );
+        }
         let files = || {
             Some(Files {
                 cert: self.tier_cert.clone()?,
@@ -165,31 +173,26 @@ impl Tiers {
     }
 }
 
-/// A name that can stand in a header and in a page without escaping.
-fn server_name(text: &str) -> Result<String, String> {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
-    if !text.is_empty() && text.chars().all(plain) {
-        Ok(text.to_owned())
-    } else {
-        Err("expected letters, digits, '-', '_' or '.'".to_owned())
-    }
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
 
-/// Metrics tell more than the public should know.
-fn loopback(text: &str) -> Result<SocketAddr, String> {
-    let address: SocketAddr = text.parse().map_err(|_| "expected ADDRESS:PORT")?;
-    if address.ip().is_loopback() {
-        Ok(address)
-    } else {
-        Err("expected a loopback address, as in 127.0.0.1:9602".to_owned())
+    #[derive(Parser)]
+    struct Cli {
+        #[command(flatten)]
+        args: Args,
     }
-}
 
-fn seconds(text: &str) -> Result<humantime::Duration, String> {
-    match text.parse::<u64>() {
-        Ok(seconds) => Ok(std::time::Duration::from_secs(seconds).into()),
-        Err(_) => text
-            .parse()
-            .map_err(|error: humantime::DurationError| error.to_string()),
+    #[test]
+    fn two_app_servers_of_one_name_are_refused() {
+        let line = "webapp --name web1 --app app1=10.0.2.21:9443 --app app1=10.0.2.22:9443 \
+                    --tier-cert c --tier-key k --tier-ca a";
+        let args = Cli::try_parse_from(line.split_whitespace())
+            .ok()
+            .unwrap()
+            .args;
+        let error = args.tiers.identity().unwrap_err().to_string();
+        assert!(error.contains("are named app1"), "{error}");
     }
 }
