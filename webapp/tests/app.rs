@@ -1,4 +1,4 @@
-//! `webapp app` as a process, without a database: whom it answers, what it tells, and how it ends.
+//! `webapp app` as a process: whom it answers, what it tells, and how it ends.
 
 #![allow(
     clippy::unwrap_used,
@@ -17,6 +17,7 @@ use http_body_util::{BodyExt as _, Full};
 use hyper::client::conn::{http1, http2};
 use hyper::{Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use kit::mariadb::{MariaDb, Options, Place};
 use kit::pki::Authority;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -39,18 +40,24 @@ struct App {
 }
 
 impl App {
+    /// One whose database is away.
     fn start() -> Self {
         let directory = tempfile::tempdir().unwrap();
         let path = |name: &str| directory.path().join(name);
         let authority = Authority::create(&path("pki")).unwrap();
-        let files = authority.issue("app1", &["app1"]).unwrap();
         fs::write(path("password"), "none\n").unwrap();
         let database = format!(
             "user = \"webapp\"\npassword_file = {:?}\ndatabase = \"webapp\"\nca = {:?}\n\
              [[servers]]\nname = \"db1\"\nhost = \"127.0.0.1\"\nport = 1\n",
             path("password"),
-            files.ca
+            authority.ca()
         );
+        Self::over(directory, authority, &database)
+    }
+
+    fn over(directory: TempDir, authority: Authority, database: &str) -> Self {
+        let path = |name: &str| directory.path().join(name);
+        let files = authority.issue("app1", &["app1"]).unwrap();
         fs::write(path("db.toml"), database).unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_webapp"));
         command
@@ -69,9 +76,12 @@ impl App {
         let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
         let mut address = |kind: &str| {
-            let line = lines.next().unwrap().unwrap();
-            let address = line.strip_prefix(&format!("app1: {kind} on "));
-            address.unwrap_or_else(|| panic!("{line}")).parse().unwrap()
+            let told = format!("app1: {kind} on ");
+            let mut told = lines.by_ref().filter_map(|line| {
+                let line = line.unwrap();
+                line.strip_prefix(&told)?.parse().ok()
+            });
+            told.next().unwrap()
         };
         let (address, metrics) = (address("https"), address("metrics"));
         // What is not read is not written either, once the pipe is full.
@@ -143,6 +153,24 @@ fn request(path: &str, body: impl Into<Bytes>) -> Request<Full<Bytes>> {
         .header("x-request-id", "a-request")
         .body(Full::new(body.into()))
         .unwrap()
+}
+
+#[tokio::test]
+async fn whoever_is_listened_to_is_answered() {
+    let directory = tempfile::tempdir().unwrap();
+    let authority = Authority::create(&directory.path().join("pki")).unwrap();
+    let options = Options {
+        directory: directory.path(),
+        authority: &authority,
+        template: &Path::new(env!("CARGO_TARGET_TMPDIR")).join("mariadb"),
+        keep: false,
+    };
+    let databases = MariaDb::start(&options, Place::on_loopback(1).unwrap()).unwrap();
+    let app = App::over(directory, authority, &databases.config(""));
+    let web = app.identity(&app.authority, "web1");
+    let (status, page) = app.get(&web, request("/", "")).await.unwrap();
+    assert_eq!(status, 200, "{page}");
+    drop(databases);
 }
 
 #[tokio::test]

@@ -37,6 +37,10 @@ const LARGEST: usize = 64 * 1024;
 /// How long a body may take. The web tier sends what it has.
 const BODY_TIME: Duration = Duration::from_secs(15);
 
+/// How long to wait for the database before anyone is listened to. Web servers notice at once that
+/// nobody listens, and ask another app server; what is said in their place would reach visitors.
+const HEAD_START: Duration = Duration::from_secs(2);
+
 /// How often what has ended is forgotten.
 const SWEEP_EVERY: Duration = Duration::from_secs(600);
 
@@ -175,6 +179,10 @@ pub async fn run(args: Args) -> Result<()> {
         requests: Requests::register(&mut registry),
     });
 
+    tasks.spawn(prepare(Arc::clone(&site)));
+    // A database that is away is told at /readyz, to which somebody has to listen.
+    let _ = tokio::time::timeout(HEAD_START, site.until_prepared()).await;
+
     let limits = Limits {
         // Few clients, each with the connections of many people.
         per_address: 0,
@@ -193,7 +201,6 @@ pub async fn run(args: Args) -> Result<()> {
         eprintln!("{}: metrics on {}", args.name, listener.local_addr()?);
         tasks.spawn(metrics::serve(listener, Arc::new(registry)));
     }
-    tasks.spawn(prepare(Arc::clone(&site)));
     tasks.spawn(sweep(site));
     tasks.spawn(reopen(log.clone()));
 

@@ -13,6 +13,7 @@ use hyper::header::{
 };
 use hyper::http::request::Parts;
 use hyper::{Method, Response, StatusCode};
+use tokio::sync::Notify;
 
 use super::acts::Wrote;
 use super::assets::Assets;
@@ -67,6 +68,8 @@ pub(crate) struct Site {
     name: HeaderValue,
     cluster: Cluster,
     prepared: ArcSwap<Prepared>,
+    /// Tells those who wait for that.
+    changed: Notify,
     readiness: Readiness,
     passwords: Passwords,
     attempts: Attempts,
@@ -97,6 +100,7 @@ impl Site {
             name: HeaderValue::from_str(name)?,
             cluster,
             prepared: ArcSwap::from_pointee(Prepared::default()),
+            changed: Notify::new(),
             readiness,
             passwords: Passwords::new(rules.hashing)?,
             attempts: Attempts::new(rules.account_attempts, rules.network_attempts),
@@ -139,6 +143,19 @@ impl Site {
 
     pub(crate) fn prepare(&self, prepared: Prepared) {
         self.prepared.store(Arc::new(prepared));
+        self.changed.notify_waiters();
+    }
+
+    /// Waits until requests can be answered.
+    pub(crate) async fn until_prepared(&self) {
+        loop {
+            // Before the look: what changes after it is told.
+            let changed = self.changed.notified();
+            if self.prepared().missing().is_none() {
+                return;
+            }
+            changed.await;
+        }
     }
 
     /// Answers a request.
