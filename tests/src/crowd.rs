@@ -12,6 +12,7 @@ use anyhow::{Context as _, Result, anyhow, ensure};
 
 use crate::http::Response;
 use crate::lab::Lab;
+use crate::layout::{APPS, app_name};
 use crate::visitor::Visitor;
 
 /// How long a visitor waits: longer than it takes until what was lost is sent again.
@@ -166,9 +167,11 @@ impl Crowd {
         taken
     }
 
-    /// How many posts were acknowledged since [`take`](Self::take) was last called.
-    pub fn posts(&self) -> u64 {
-        lock(&self.shared.tally).posts
+    /// Whether each app server has acknowledged a post since [`take`](Self::take) was last called.
+    /// Each finds out for itself that there is a new primary.
+    pub fn posts_everywhere(&self) -> bool {
+        let tally = lock(&self.shared.tally);
+        (1..=APPS).all(|n| tally.written_at.contains_key(&app_name(n)))
     }
 
     /// Sends the visitors home; returns what was acknowledged since they came.

@@ -126,8 +126,7 @@ impl Stage<'_> {
         let crowd = self.crowd;
         self.act(&promoted, Notice::Pause, |lab| {
             lab.promote(HEIR)?;
-            let begun = crowd.posts();
-            wait::wait_until(PATIENCE, "posts to be taken", || crowd.posts() > begun)
+            wait::wait_until(PATIENCE, "posts to be taken", || crowd.posts_everywhere())
         })?;
         let primary = format!("{heir} is the primary");
         self.phase(&primary, Notice::Nothing, |_| Ok(()))?;

@@ -280,7 +280,8 @@ pub(crate) fn a_dead_primary_pauses_writing_until_one_is_promoted() -> Result<()
     ensure!(tally.posts == 0 && tally.paused > 0, "{tally:?}");
 
     lab.promote(2)?;
-    wait_until(PATIENCE, "posts to be taken", || crowd.take().posts > 0)?;
+    wait_until(PATIENCE, "posts to be taken", || crowd.posts_everywhere())?;
+    crowd.take();
     let tally = watch(&crowd)?;
     nothing_noticed(&tally)?;
     let written: Vec<&String> = tally
