@@ -9,6 +9,7 @@ use super::secret::Secret;
 use super::site::Site;
 use super::store::Moment;
 use super::store::account::{self, AccountId, Credentials};
+use super::store::attempt;
 use super::store::once::{self, Act, Claim};
 use super::store::post::{self, Post, PostId};
 use super::store::session::{self, SessionId, Viewer};
@@ -46,7 +47,7 @@ impl Site {
         password: Password,
         key: &str,
     ) -> Result<SignedIn, Refusal> {
-        self.attempts().by_network(call)?;
+        self.attempts().look(call, name.as_str())?;
         let holder = call.holder().map(Secret::hash).unwrap_or_default();
         let act = Act::of(&[
             b"sign up",
@@ -57,14 +58,16 @@ impl Site {
 
         // Asked first, as a hash takes long: there may be nothing to hash for.
         let mut tx = self.write().await?;
+        self.attempts().by_network(&mut tx, call).await?;
         if once::done(&mut tx, &act).await?.is_some() {
             drop(tx);
             return self.sign_in(call, name, Some(password)).await;
         }
-        if account::credentials(&mut tx, name).await?.is_some() {
+        let is_taken = account::credentials(&mut tx, name).await?.is_some();
+        tx.commit().await?;
+        if is_taken {
             return Err(taken());
         }
-        drop(tx);
 
         let hash = self.passwords().hash(password.clone()).await?;
         let mut tx = self.write().await?;
@@ -84,40 +87,37 @@ impl Site {
         name: &Name,
         password: Option<Password>,
     ) -> Result<SignedIn, Refusal> {
-        self.attempts().by_network(call)?;
-        let password = password.ok_or(Refusal::WrongPassword)?;
+        self.attempts().look(call, name.as_str())?;
         let mut tx = self.write().await?;
+        self.attempts().by_network(&mut tx, call).await?;
+        self.attempts()
+            .at_account(&mut tx, call, name.as_str())
+            .await?;
         let found = account::credentials(&mut tx, name).await?;
-        drop(tx);
-        let Some(found) = self
-            .check_password(call, name.as_str(), password, found)
-            .await?
-        else {
-            return Err(Refusal::WrongPassword);
-        };
+        tx.commit().await?;
+        let password = password.ok_or(Refusal::WrongPassword)?;
+        let right = self.check_password(password, found).await?;
+        let found = right.ok_or(Refusal::WrongPassword)?;
 
         let mut tx = self.write().await?;
         if !is_unchanged(&mut tx, &found, name).await? {
             return Err(Refusal::WrongPassword);
         }
+        self.attempts()
+            .forgive(&mut tx, call, name.as_str())
+            .await?;
         self.open_session(call, tx, found.id, &found.name).await
     }
 
     /// Compares a password with what is kept, and gives that back if it is right.
     async fn check_password(
         &self,
-        call: &Call<'_>,
-        name: &str,
         password: Password,
         found: Option<Credentials>,
     ) -> Result<Option<Credentials>, Refusal> {
-        self.attempts().at_account(call, name)?;
         let kept = found.as_ref().map(|found| found.password.clone());
-        if !self.passwords().verify(password, kept).await? {
-            return Ok(None);
-        }
-        self.attempts().forgive(call, name);
-        Ok(found)
+        let right = self.passwords().verify(password, kept).await?;
+        Ok(found.filter(|_| right))
     }
 
     async fn open_session(
@@ -249,16 +249,15 @@ impl Site {
         drop(begun);
 
         let new = Password::choose(new, &name).map_err(|why| Refusal::invalid("new", why.0))?;
-        let right = match current {
-            Some(current) => {
-                self.check_password(call, name.as_str(), current, found)
-                    .await?
-            }
-            None => None,
-        };
-        let Some(found) = right else {
-            return Err(wrong_current());
-        };
+        self.attempts().look(call, name.as_str())?;
+        let mut tx = self.write().await?;
+        self.attempts()
+            .at_account(&mut tx, call, name.as_str())
+            .await?;
+        tx.commit().await?;
+        let current = current.ok_or_else(wrong_current)?;
+        let right = self.check_password(current, found).await?;
+        let found = right.ok_or_else(wrong_current)?;
         let hash = self.passwords().hash(new).await?;
 
         let mut begun = self.begin(call, &parts).await?;
@@ -269,6 +268,9 @@ impl Site {
             let Viewer {
                 account, session, ..
             } = begun.viewer;
+            self.attempts()
+                .forgive(&mut begun.tx, call, name.as_str())
+                .await?;
             account::set_password(&mut begun.tx, account, &hash).await?;
             session::revoke_others(&mut begun.tx, account, session).await?;
         }
@@ -333,8 +335,9 @@ impl Site {
         let mut tx = self.write().await?;
         let sessions = session::sweep(&mut tx, now, MOST).await?;
         let acts = once::sweep(&mut tx, now.before(REMEMBER), MOST).await?;
+        let attempts = attempt::sweep(&mut tx, MOST).await?;
         tx.commit().await?;
-        Ok(sessions.max(acts) == u64::from(MOST))
+        Ok(sessions.max(acts).max(attempts) == u64::from(MOST))
     }
 }
 

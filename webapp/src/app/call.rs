@@ -107,16 +107,27 @@ impl<'r> Call<'r> {
         }
     }
 
-    /// Whose attempts are counted together: one customer's network is one in IPv6.
-    pub(crate) fn network(&self) -> IpAddr {
+    /// Whose attempts are counted together, and the length of its prefix: one customer's network is
+    /// one in IPv6.
+    pub(crate) fn network(&self) -> (IpAddr, u8) {
         match self.address {
-            IpAddr::V4(_) => self.address,
-            IpAddr::V6(address) => {
-                let [a, b, c, d, ..] = address.segments();
-                Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0).into()
-            }
+            IpAddr::V4(_) => (self.address, 32),
+            IpAddr::V6(address) => (prefix(address, 64), 64),
         }
     }
+
+    /// What one customer at most has of IPv6 (RFC 6177).
+    pub(crate) fn wide_network(&self) -> Option<(IpAddr, u8)> {
+        match self.address {
+            IpAddr::V4(_) => None,
+            IpAddr::V6(address) => Some((prefix(address, 48), 48)),
+        }
+    }
+}
+
+fn prefix(address: Ipv6Addr, length: u32) -> IpAddr {
+    let host = u128::MAX.checked_shr(length).unwrap_or(0);
+    Ipv6Addr::from_bits(address.to_bits() & !host).into()
 }
 
 /// A key that tells this act from others: the one that was sent, or a fresh one.
@@ -203,6 +214,13 @@ mod tests {
         assert_ne!(network("192.0.2.7"), network("192.0.2.8"));
         assert_eq!(network("2001:db8:1:2::1"), network("2001:db8:1:2:ffff::9"));
         assert_ne!(network("2001:db8:1:2::1"), network("2001:db8:1:3::1"));
+        let wide = |value: &str| {
+            let parts = parts("/", &[("x-forwarded-for", value)]);
+            call(&parts, "").wide_network()
+        };
+        assert_eq!(wide("2001:db8:1:2::1"), wide("2001:db8:1:3::1"));
+        assert_ne!(wide("2001:db8:1:2::1"), wide("2001:db8:2:2::1"));
+        assert_eq!(wide("192.0.2.7"), None);
     }
 
     #[test]

@@ -2,12 +2,15 @@
 //! neither which server it leads to nor whose request it serves.
 
 pub(crate) mod account;
+pub(crate) mod attempt;
 pub(crate) mod once;
 pub(crate) mod post;
 pub(crate) mod schema;
 pub(crate) mod session;
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use sha2::{Digest as _, Sha256};
 
 /// A moment, in milliseconds since 1970.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, sqlx::Type)]
@@ -29,6 +32,11 @@ impl Moment {
         Self(self.0.saturating_sub(millis(time)))
     }
 
+    /// How long after an earlier one it is.
+    pub(crate) fn since(self, earlier: Self) -> Duration {
+        Duration::from_millis(self.0.saturating_sub(earlier.0))
+    }
+
     /// As in RFC 3339, in UTC, to the second.
     pub(crate) fn rfc3339(self) -> String {
         // Beyond the year 9999 there is no such text.
@@ -47,6 +55,17 @@ impl Moment {
 
 fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// A hash of parts, in their order.
+fn digest(parts: &[&[u8]]) -> [u8; 32] {
+    let mut hash = Sha256::new();
+    for part in parts {
+        // With its length, so that no two lists of parts look alike.
+        hash.update((part.len() as u64).to_be_bytes());
+        hash.update(part);
+    }
+    hash.finalize().into()
 }
 
 /// The server's number of an error: a row with this key is there already (ER_DUP_ENTRY).

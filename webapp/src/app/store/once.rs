@@ -1,10 +1,9 @@
 //! What is done once however often it is sent: a second press of a button, a page sent again, a
 //! client that never saw the first answer.
 
-use sha2::{Digest as _, Sha256};
 use sqlx::MySqlConnection;
 
-use super::Moment;
+use super::{Moment, digest};
 
 /// Which act it is: whose, of which kind, from which form, and with what content. A form that is
 /// gone back to and sent with another content is another act.
@@ -14,13 +13,7 @@ pub(crate) struct Act([u8; 32]);
 impl Act {
     /// `parts`, in an order that the caller keeps.
     pub(crate) fn of(parts: &[&[u8]]) -> Self {
-        let mut hash = Sha256::new();
-        for part in parts {
-            // With its length, so that no two lists of parts look alike.
-            hash.update((part.len() as u64).to_be_bytes());
-            hash.update(part);
-        }
-        Self(hash.finalize().into())
+        Self(digest(parts))
     }
 }
 

@@ -158,6 +158,64 @@ async fn wrong_passwords_are_tried_only_so_often() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn app_servers_count_attempts_together() {
+    let mut rules = rules();
+    rules.account_attempts = Allowance {
+        burst: 3,
+        every: Duration::from_secs(600),
+    };
+    let one = App::over(Databases::shared(), rules).await;
+    let two = App::over(Databases::shared(), rules).await;
+    one.signed_up("together_alice").await;
+    let attempt = async |app, password| sign_in(app, "together_alice", password).await;
+    let wrong = "wrong horse battery";
+    assert_eq!(attempt(&one, wrong).await, 422);
+    assert_eq!(attempt(&two, wrong).await, 422);
+    // The right one gives back what was counted at either.
+    assert_eq!(attempt(&one, PASSWORD).await, 303);
+    let statuses = [
+        attempt(&two, wrong).await,
+        attempt(&one, wrong).await,
+        attempt(&two, wrong).await,
+        attempt(&one, wrong).await,
+        attempt(&two, PASSWORD).await,
+    ];
+    assert_eq!(statuses, [422, 422, 422, 429, 429]);
+    // At the same time as well.
+    let at = |n: u8| if n.is_multiple_of(2) { &one } else { &two };
+    let many = (0..8).map(|n| sign_in(at(n), "together_bob", wrong));
+    let many = futures_util::future::join_all(many).await;
+    let compared = many.iter().filter(|status| **status == 422).count();
+    assert_eq!(compared, 3, "{many:?}");
+}
+
+async fn sign_in(app: &App, name: &str, password: &str) -> u16 {
+    let mut browser = app.browser();
+    let page = browser.get("/login").await;
+    let fields = [("name", name), ("password", password)];
+    browser.submit(&page, "/login", &fields).await.status
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_site_with_very_many_networks_tries_only_so_often() {
+    let mut rules = rules();
+    rules.network_attempts = Allowance {
+        burst: 1,
+        every: Duration::from_secs(6000),
+    };
+    let app = App::over(Databases::shared(), rules).await;
+    let mut browser = app.browser();
+    let page = browser.get("/login").await;
+    let mut statuses = Vec::new();
+    for n in 0..12 {
+        browser.address = format!("2001:db8:8:{n:x}::1");
+        let fields = [("name", "wide_nobody"), ("password", "wrong horse battery")];
+        statuses.push(browser.submit(&page, "/login", &fields).await.status);
+    }
+    assert_eq!(statuses, [[422; 10].as_slice(), &[429; 2]].concat());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn one_network_tries_accounts_only_so_often() {
     let mut rules = rules();
     rules.network_attempts = Allowance {

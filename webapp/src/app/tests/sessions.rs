@@ -192,6 +192,7 @@ async fn what_has_ended_is_forgotten_and_nothing_else() {
     app.sql("INSERT INTO session (hash, account_id, created_ms, expires_ms, address, agent)
              SELECT REPEAT('x', 32), id, 0, 1, '192.0.2.1', 'Swept' FROM account WHERE name = 'sweep_alice'");
     app.sql("INSERT INTO once (hash, made_ms) VALUES (REPEAT('y', 32), 1)");
+    app.sql("INSERT INTO attempt (who, full_ms) VALUES (REPEAT('z', 32), 1)");
     let now = crate::app::store::Moment::now();
     while app.site.sweep(now).await.unwrap() {}
     assert_eq!(
@@ -199,5 +200,9 @@ async fn what_has_ended_is_forgotten_and_nothing_else() {
         "0"
     );
     assert_eq!(app.sql("SELECT COUNT(*) FROM once WHERE made_ms = 1"), "0");
+    assert_eq!(
+        app.sql("SELECT COUNT(*) FROM attempt WHERE full_ms = 1"),
+        "0"
+    );
     assert!(is_signed_in(&mut alice).await);
 }
