@@ -108,10 +108,15 @@ fn plan(servers: &[Surveyed], target: &str, without: &[String]) -> Result<Plan, 
         .filter(|(other, it)| *other != at && it.is_replica());
     if report.writable {
         // A promotion that was interrupted is completed.
+        let mut steps = Vec::new();
+        if !report.channels.is_empty() {
+            steps.extend([Step::StopReceiving(at), Step::Apply(at), Step::Forget(at)]);
+        }
         let strays = followers.filter(|(_, it)| !it.follows(new));
+        steps.extend(strays.map(|(other, _)| Step::Follow(other)));
         return Ok(Plan {
             target: at,
-            steps: strays.map(|(other, _)| Step::Follow(other)).collect(),
+            steps,
             warnings: Vec::new(),
         });
     }
@@ -124,12 +129,17 @@ fn plan(servers: &[Surveyed], target: &str, without: &[String]) -> Result<Plan, 
     let followers: Vec<usize> = followers.map(|(other, _)| other).collect();
     steps.extend(followers.iter().copied().map(Step::StopReceiving));
     if !report.channels.is_empty() {
-        steps.extend([Step::StopReceiving(at), Step::Apply(at), Step::Forget(at)]);
+        steps.extend([Step::StopReceiving(at), Step::Apply(at)]);
     }
     if report.semi_sync_replica && !report.semi_sync_primary && report.enable_semi_sync.is_some() {
         steps.push(Step::EnableSemiSync(at));
     }
+    // Opened while it still knows whose replica it was: if this is interrupted, what it says tells
+    // that it may go on.
     steps.push(Step::Open(at));
+    if !report.channels.is_empty() {
+        steps.push(Step::Forget(at));
+    }
     steps.extend(followers.into_iter().map(Step::Follow));
     Ok(Plan {
         target: at,
