@@ -3,6 +3,7 @@
 
 mod accept;
 mod body;
+mod charge;
 mod drain;
 mod pulse;
 mod slots;
@@ -25,11 +26,11 @@ use tokio_rustls::rustls;
 
 use crate::metrics::Connections;
 use accept::Acceptor;
-use slots::Slots;
 use workers::Workers;
 
 pub use body::{Unread, collect, empty, full};
 pub use drain::{Readiness, Stop, Stopped, run};
+pub use slots::{Slot, Slots};
 
 /// The body of a response.
 pub type Body = BoxBody<Bytes, std::io::Error>;
@@ -55,6 +56,9 @@ pub trait Handler: Send + Sync + 'static {
     ) -> impl Future<Output = Response<Body>> + Send;
 }
 
+/// How many fields a request may have: what hyper takes over HTTP/1.1 unless it is told otherwise.
+pub const FIELDS: usize = 100;
+
 /// What a client may take.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
@@ -73,6 +77,8 @@ pub struct Limits {
     pub stall: Duration,
     /// How large a request's headers may be, together with its first line.
     pub head_bytes: usize,
+    /// How many fields they may be.
+    pub fields: usize,
     /// How many requests one HTTP/2 connection may make at once.
     pub streams: u32,
 }
@@ -86,7 +92,22 @@ impl Default for Limits {
             head: Duration::from_secs(60),
             stall: Duration::from_secs(60),
             head_bytes: 32 * 1024,
+            fields: FIELDS,
             streams: 128,
+        }
+    }
+}
+
+impl Limits {
+    /// Of a server whose clients are the web servers: few, each with the connections of many people.
+    /// What a web server lets through, it takes with what the web server adds.
+    #[must_use]
+    pub fn behind() -> Self {
+        Self {
+            per_address: 0,
+            head_bytes: 64 * 1024,
+            fields: 2 * FIELDS,
+            ..Self::default()
         }
     }
 }

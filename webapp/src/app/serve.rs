@@ -183,12 +183,7 @@ pub async fn run(args: Args) -> Result<()> {
     // A database that is away is told at /readyz, to which somebody has to listen.
     let _ = tokio::time::timeout(HEAD_START, site.until_prepared()).await;
 
-    let limits = Limits {
-        // Few clients, each with the connections of many people.
-        per_address: 0,
-        ..Limits::default()
-    };
-    let mut server = Server::new(limits, Connections::register(&mut registry));
+    let mut server = Server::new(Limits::behind(), Connections::register(&mut registry));
     let tls = identity.server(Clients::Verified, &[HTTP_2, HTTP_1_1]);
     for address in &args.listen {
         let bound = server.bind(*address, Some(Arc::clone(&tls))).await?;

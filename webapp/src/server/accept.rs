@@ -21,7 +21,7 @@ use super::pulse::{Felt, Pulse};
 use super::slots::{Slot, Slots};
 use super::stall::Stall;
 use super::workers::Workers;
-use super::{Body, Connection, Handler, Limits, Phase};
+use super::{Body, Connection, FIELDS, Handler, Limits, Phase};
 use crate::metrics::{Connections, Refusal};
 use crate::tls;
 
@@ -181,7 +181,12 @@ impl<H: Handler> Acceptor<H> {
         let service =
             service_fn(move |request| answer(Arc::clone(&handler), Arc::clone(&conn), request));
         let late = *self.phase.borrow() >= Phase::Draining;
-        let connection = http1::Builder::new()
+        let mut builder = http1::Builder::new();
+        if self.limits.fields != FIELDS {
+            // Told a number, hyper allocates for each request.
+            builder.max_headers(self.limits.fields);
+        }
+        let connection = builder
             .timer(TokioTimer::new())
             .keep_alive(!late)
             .header_read_timeout(self.limits.head)

@@ -1,31 +1,33 @@
-//! How many connections one client has.
+//! How many connections one client has, or how many requests at once.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Counts connections by address.
+/// Counts by address, or by /64 in IPv6.
 #[derive(Clone, Debug)]
-pub(super) struct Slots {
+pub struct Slots {
     /// 0 for no limit.
     each: usize,
     taken: Arc<Mutex<HashMap<IpAddr, usize>>>,
 }
 
-/// A connection that counts until it is dropped.
+/// A connection or a request that counts until this is dropped.
 #[derive(Debug)]
-pub(super) struct Slot {
+pub struct Slot {
     held: Option<(Slots, IpAddr)>,
 }
 
 impl Slots {
-    pub(super) fn new(each: usize) -> Self {
+    /// So many for each; 0 for as many as there are.
+    #[must_use]
+    pub fn new(each: usize) -> Self {
         let taken = Arc::default();
         Self { each, taken }
     }
 
     /// `None` if the client has as many as it may.
-    pub(super) fn take(&self, client: IpAddr) -> Option<Slot> {
+    pub fn take(&self, client: IpAddr) -> Option<Slot> {
         if self.each == 0 {
             return Some(Slot { held: None });
         }
@@ -38,6 +40,13 @@ impl Slots {
         *count += 1;
         let held = Some((self.clone(), client));
         Some(Slot { held })
+    }
+}
+
+impl Slot {
+    /// Whether it counts at all.
+    pub(super) fn counts(&self) -> bool {
+        self.held.is_some()
     }
 }
 

@@ -53,8 +53,8 @@ pub struct Args {
     #[arg(long, default_value_t = 10 << 20, value_name = "BYTES")]
     pub(super) max_body: u64,
 
-    /// Connections that one address may have, 0 for any number. 1024 with a certificate, without
-    /// one any number.
+    /// Connections that one address may have, and requests at once for what is not in memory; 0 for
+    /// any number. 1024 with a certificate, without one any number.
     #[arg(long, value_name = "N")]
     pub(super) per_address: Option<usize>,
 

@@ -70,7 +70,7 @@ enum Source {
 }
 
 /// What a name stands for.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(super) enum Found<'a> {
     Asset(&'a Asset),
     /// The name of a directory: it is to be asked for with a slash.
@@ -111,6 +111,22 @@ impl Assets {
             Entry::File(asset) => Found::Asset(asset),
             Entry::Directory => Found::Directory,
         })
+    }
+}
+
+impl Found<'_> {
+    /// Whether it is not in memory, and so is read for each who asks.
+    pub(super) fn is_read_for_each(&self) -> bool {
+        matches!(
+            self,
+            Self::Asset(Asset {
+                identity: Representation {
+                    source: Source::File(..),
+                    ..
+                },
+                ..
+            })
+        )
     }
 }
 

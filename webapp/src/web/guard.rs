@@ -10,6 +10,7 @@ use hyper::http::uri::Authority;
 use hyper::{HeaderMap, Method, Request, StatusCode, Version};
 
 use super::paths::{Named, named};
+use crate::server::FIELDS;
 
 /// Why a request is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +36,10 @@ pub(super) const METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
 /// Which host a request is for. One of HTTP/1.0 may leave it open.
 pub(super) fn check<B>(request: &Request<B>) -> Result<Option<Authority>, Refused> {
     method(request.method())?;
+    if request.headers().len() > FIELDS {
+        let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
+        return Err(Refused::new(status, "the request has too many fields"));
+    }
     let one_point_one = match request.version() {
         Version::HTTP_10 => false,
         Version::HTTP_11 => true,

@@ -15,7 +15,7 @@ use super::guard::{self, METHODS, Refused};
 use super::paths::{Named, named};
 use super::tally::{Record, Teller};
 use super::{ids, pages, security};
-use crate::server::{Body, Connection, Handler, Readiness, empty};
+use crate::server::{Body, Connection, Handler, Readiness, Slots, empty};
 
 /// Names the server that answered, so that a client of the load balancer can tell them apart.
 const X_SERVED_BY: HeaderName = HeaderName::from_static("x-served-by");
@@ -35,6 +35,8 @@ pub(super) struct Site {
     pub(super) test_pages: bool,
     pub(super) assets: ArcSwap<Assets>,
     pub(super) gateway: Option<Arc<Gateway>>,
+    /// Requests that hold something for their client, by its address.
+    pub(super) held: Slots,
     pub(super) readiness: Readiness,
     pub(super) teller: Arc<Teller>,
 }
@@ -100,7 +102,14 @@ impl Site {
         if let Named::File(name) = named(path)
             && let Some(found) = self.assets.load().find(&name)
         {
-            return (file(found, &request), None);
+            let response = file(found, &request);
+            if !found.is_read_for_each() {
+                return (response, None);
+            }
+            return match self.held.take(conn.peer.ip()) {
+                Some(slot) => (response.map(|body| slot.charge(body)), None),
+                None => (too_many(&request, request_id), None),
+            };
         }
         if self.test_pages
             && let Some(page) = pages::page(&self.name, method, request.uri())
@@ -114,9 +123,14 @@ impl Site {
                 request_id,
                 server: &self.name,
             };
+            let Some(slot) = self.held.take(conn.peer.ip()) else {
+                return (too_many(&request, request_id), None);
+            };
             let form = Form::wanted(request.headers());
             return match gateway.pass(asked, request).await {
-                Ok((response, upstream)) => (response, Some(upstream)),
+                Ok((response, upstream)) => {
+                    (response.map(|body| slot.charge(body)), Some(upstream))
+                }
                 Err(failure) => {
                     let page = errors::answer(form, failure.status, failure.why, request_id);
                     (page, failure.upstream)
@@ -174,6 +188,14 @@ fn file<B>(found: Found<'_>, request: &Request<B>) -> Response<Body> {
             moved(format!("/{path}/{query}"))
         }
     }
+}
+
+/// What a client gets that has as much as it may at once.
+fn too_many<B>(request: &Request<B>, request_id: &str) -> Response<Body> {
+    let why = "There are too many requests from your address at once. Nothing of this one was done; \
+               please try again when others have ended.";
+    let form = Form::wanted(request.headers());
+    errors::answer(form, StatusCode::TOO_MANY_REQUESTS, why, request_id)
 }
 
 /// To the same over HTTPS.

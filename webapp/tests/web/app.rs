@@ -52,7 +52,7 @@ impl App {
             clients: Mutex::default(),
             gate: Semaphore::new(0),
         });
-        let mut server = Server::new(Limits::default(), Connections::default());
+        let mut server = Server::new(Limits::behind(), Connections::default());
         let tls = identity.server(Clients::Verified, &[HTTP_1_1]);
         let address = server.bind(address, Some(tls)).await.unwrap();
         let running = server.serve(Arc::clone(&stub));

@@ -15,14 +15,14 @@ use crate::program::{Start, Web, peak_memory, web};
 use crate::{soon, until};
 
 /// A web server in front of app servers, all of one authority.
-struct Tiers {
-    authority: Authority,
+pub(crate) struct Tiers {
+    pub(crate) authority: Authority,
     web: Web,
-    address: SocketAddr,
+    pub(crate) address: SocketAddr,
 }
 
 impl Tiers {
-    fn start(authority: Authority, start: Start, apps: &[(&str, SocketAddr)]) -> Self {
+    pub(crate) fn start(authority: Authority, start: Start, apps: &[(&str, SocketAddr)]) -> Self {
         let start = start
             .tls(&authority.issue(HOST))
             .tier(&authority.issue("web1"));
@@ -42,11 +42,11 @@ impl Tiers {
         }
     }
 
-    async fn client(&self) -> Client {
+    pub(crate) async fn client(&self) -> Client {
         Client::http1(self.address, &self.authority.identity("client")).await
     }
 
-    async fn http2(&self) -> Client {
+    pub(crate) async fn http2(&self) -> Client {
         Client::http2(self.address, &self.authority.identity("client")).await
     }
 }

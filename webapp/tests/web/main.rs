@@ -12,6 +12,7 @@ mod program;
 
 mod drain;
 mod gateway;
+mod greedy;
 mod http2;
 mod limits;
 mod plain;

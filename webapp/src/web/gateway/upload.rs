@@ -8,14 +8,16 @@ use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
+use http_body_util::BodyExt as _;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use tokio::time::{Instant, Sleep};
 
 use crate::server::{Unread, collect};
 
 /// A body up to this size is read whole before an app server hears of the request: it holds no
-/// connection there while its client is slow, and can be sent again.
+/// connection there while its client is slow, and can be sent again. Of a larger one so much is there
+/// before.
 const HELD: u64 = 64 * 1024;
 
 /// What a body is on the way.
@@ -30,6 +32,8 @@ pub(super) enum Upload {
 /// A body that is passed on as it comes, and can be sent only once.
 #[derive(Debug)]
 pub(super) struct Passing {
+    /// What was read ahead.
+    begun: Bytes,
     incoming: Incoming,
     left: u64,
     patience: Duration,
@@ -45,9 +49,10 @@ pub(super) struct Watched {
 }
 
 impl Upload {
-    /// Takes a body of at most `limit` bytes, of a client that may pause for `patience`.
+    /// Takes a body of at most `limit` bytes, of a client that may take `patience` for what is read
+    /// ahead, and then may pause for as long.
     pub(super) async fn take(
-        incoming: Incoming,
+        mut incoming: Incoming,
         limit: u64,
         patience: Duration,
     ) -> Result<Self, Unread> {
@@ -62,9 +67,16 @@ impl Upload {
             let most = usize::try_from(limit.min(HELD)).unwrap_or(usize::MAX);
             return collect(incoming, most, patience).await.map(Self::Held);
         }
+        let begin = begin(&mut incoming, limit);
+        let begun = tokio::time::timeout(patience, begin).await;
+        let (begun, ended) = begun.unwrap_or(Err(Unread::TooSlow))?;
+        if ended {
+            return Ok(Self::Held(begun));
+        }
         Ok(Self::Passing(Passing {
+            left: limit.saturating_sub(begun.len() as u64),
+            begun,
             incoming,
-            left: limit,
             patience,
             deadline: None,
             watched: Arc::default(),
@@ -86,6 +98,24 @@ impl Upload {
             Self::Passing(passing) => Some(Arc::clone(&passing.watched)),
         }
     }
+}
+
+/// The beginning of a body, and whether it is all of it: if not, it exceeds [`HELD`].
+async fn begin(incoming: &mut Incoming, limit: u64) -> Result<(Bytes, bool), Unread> {
+    let mut begun = BytesMut::new();
+    while begun.len() as u64 <= HELD {
+        let Some(frame) = incoming.frame().await else {
+            return Ok((begun.freeze(), true));
+        };
+        // Trailers end here: nothing behind this server asks for them.
+        if let Ok(data) = frame.map_err(|_| Unread::Broken)?.into_data() {
+            begun.extend_from_slice(&data);
+        }
+        if begun.len() as u64 > limit {
+            return Err(Unread::TooLarge);
+        }
+    }
+    Ok((begun.freeze(), false))
 }
 
 impl Watched {
@@ -117,6 +147,9 @@ impl Watched {
 
 impl Passing {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Unread>>> {
+        if !self.begun.is_empty() {
+            return Poll::Ready(Some(Ok(std::mem::take(&mut self.begun))));
+        }
         loop {
             let frame = match Pin::new(&mut self.incoming).poll_frame(cx) {
                 Poll::Ready(frame) => frame,
@@ -128,7 +161,7 @@ impl Passing {
             let data = match frame.transpose() {
                 Err(_) => return Poll::Ready(Some(Err(Unread::Broken))),
                 Ok(None) => return Poll::Ready(None),
-                // Trailers end here: nothing behind this server asks for them.
+                // Not its trailers.
                 Ok(Some(frame)) => match frame.into_data() {
                     Ok(data) if !data.is_empty() => data,
                     _ => continue,
@@ -181,14 +214,25 @@ impl Body for Upload {
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Held(bytes) => bytes.is_empty(),
-            Self::Passing(passing) => passing.incoming.is_end_stream(),
+            Self::Passing(passing) => passing.begun.is_empty() && passing.incoming.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Held(bytes) => SizeHint::with_exact(bytes.len() as u64),
-            Self::Passing(passing) => passing.incoming.size_hint(),
+            Self::Passing(Passing {
+                begun, incoming, ..
+            }) => {
+                let begun = begun.len() as u64;
+                let rest = incoming.size_hint();
+                let mut size = SizeHint::new();
+                size.set_lower(begun.saturating_add(rest.lower()));
+                if let Some(upper) = rest.upper() {
+                    size.set_upper(begun.saturating_add(upper));
+                }
+                size
+            }
         }
     }
 }
