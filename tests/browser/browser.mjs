@@ -6,12 +6,13 @@
 //   CHROMIUM         the browser's program
 //   ARTEFACTS        where screenshots go
 //   SESSION_SECONDS  how long the site lets people stay signed in, if so short that it can be waited for
+//   LEVERS           a directory: a file named `pause` there takes the primary away, `resume` returns it
 //   ADMIN            name and password of an administrator, as "name:password"
 //
 // The site's certificate comes from an authority that is made with each lab, so it is not checked here.
 
 import assert from 'node:assert/strict';
-import { mkdir } from 'node:fs/promises';
+import { mkdir, writeFile } from 'node:fs/promises';
 import { randomBytes } from 'node:crypto';
 import axe from 'axe-core';
 import { chromium } from 'playwright-core';
@@ -19,6 +20,7 @@ import { chromium } from 'playwright-core';
 export const site = process.env.SITE ?? 'https://www.foobar.com';
 export const password = 'correct horse battery';
 export const sessionSeconds = Number(process.env.SESSION_SECONDS ?? 0);
+export const levers = process.env.LEVERS;
 export const admin = process.env.ADMIN?.split(':');
 
 const artefacts = process.env.ARTEFACTS ?? new URL('artefacts', import.meta.url).pathname;
@@ -91,6 +93,11 @@ export async function write(page, text) {
   await page.getByLabel('New post').fill(text);
   await page.getByRole('button', { name: 'Post', exact: true }).click();
   await page.getByText('Your post is out.').waitFor();
+}
+
+/** Has something done to the site, which takes a moment. */
+export async function pull(lever) {
+  await writeFile(`${levers}/${lever}`, '');
 }
 
 export async function shot(page, name) {

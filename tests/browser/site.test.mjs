@@ -3,7 +3,8 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import {
-  admin, inspect, launch, password, sessionSeconds, shot, signIn, signUp, someone, visitor, ways, write,
+  admin, inspect, launch, levers, password, pull, sessionSeconds, shot, signIn, signUp, someone, visitor, ways,
+  write,
 } from './browser.mjs';
 
 let browser;
@@ -16,9 +17,12 @@ after(async () => {
   await browser?.close();
 });
 
+/** So long a story may take. */
+const timeout = 180_000;
+
 /** Runs a test with a browser of its own, which is closed whatever happens. */
 function visit(name, options, story) {
-  test(name, async () => {
+  test(name, { timeout }, async () => {
     const page = await visitor(browser, options);
     try {
       await story(page);
@@ -262,7 +266,7 @@ visit('what is not accessible, or too wide, is found', ways.phone, async (page) 
   await assert.rejects(inspect(page, 'too-wide'), /wide on a screen/);
 });
 
-test('nobody can take a name that is taken', async () => {
+test('nobody can take a name that is taken', { timeout }, async () => {
   const [one, two] = [await visitor(browser), await visitor(browser)];
   try {
     const name = await signUp(one, someone());
@@ -275,4 +279,53 @@ test('nobody can take a name that is taken', async () => {
     await one.context().close();
     await two.context().close();
   }
+});
+
+// The last one: databases are not what they were after it.
+visit('while nothing can be written everything is read, and what is typed is kept', ways.desk, async (page) => {
+  if (!levers) {
+    return;
+  }
+  const name = await signUp(page);
+  await write(page, `Before the pause, by ${name}`);
+  await page.getByLabel('New post').fill('Typed during the pause');
+  const phone = await visitor(browser, ways.nightPhone);
+  try {
+    await phone.goto('/login');
+    await pull('pause');
+    const banner = phone.getByRole('status').filter({ hasText: 'Writing is paused: everything can be read' });
+    for (let tried = 0; !(await banner.count()); tried += 1) {
+      assert.ok(tried < 500, 'nobody is told that writing is paused');
+      await phone.goto('/login');
+    }
+    await inspect(phone, 'paused-sign-in');
+    await phone.getByLabel('Name').fill(name);
+    await phone.getByLabel('Password').fill(password);
+    await phone.getByRole('main').getByRole('button', { name: 'Sign in' }).click();
+    await phone.getByRole('heading', { name: 'Writing is paused' }).waitFor();
+    await inspect(phone, 'paused-signing-in');
+    assert.equal(await phone.getByLabel('Name').inputValue(), name);
+    assert.equal(await phone.getByLabel('Password').inputValue(), '');
+    await phone.goto('/');
+    await phone.getByText(`Before the pause, by ${name}`).waitFor();
+    await inspect(phone, 'paused-timeline');
+  } finally {
+    await phone.context().close();
+  }
+
+  await page.getByRole('button', { name: 'Post', exact: true }).click();
+  await page.getByRole('heading', { name: 'Writing is paused' }).waitFor();
+  assert.equal(await page.getByLabel('Your post').inputValue(), 'Typed during the pause');
+  await inspect(page, 'paused-post');
+
+  await pull('resume');
+  const again = page.getByRole('button', { name: 'Send it again' });
+  const out = page.getByText('Your post is out.');
+  for (let tried = 0; !(await out.count()); tried += 1) {
+    assert.ok(tried < 500, 'writing does not go on');
+    await again.click();
+    await again.or(out).first().waitFor();
+  }
+  const mine = page.getByRole('article').filter({ hasText: 'Typed during the pause' });
+  assert.equal(await mine.count(), 1);
 });

@@ -1,7 +1,8 @@
 //! The whole site on loopback, visited by a real browser: what `tests/browser` tells of it.
 //!
-//! It wants node, npm and Chromium, and takes a minute: `cargo test -p webapp --test browser --
-//! --ignored`.
+//! It wants node, npm and Chromium, which `cargo xtask setup --browser` brings, and takes two minutes:
+//! `cargo test -p webapp --test browser -- --ignored`. `cargo xtask test` runs it where they are, and
+//! continuous integration in any case.
 
 #![allow(
     clippy::unwrap_used,
@@ -25,6 +26,8 @@ use nix::unistd::Pid;
 
 const SITE: &str = "www.foobar.com";
 const PATIENCE: Duration = Duration::from_secs(60);
+/// How often something is looked for that nobody tells of.
+const LOOK: Duration = Duration::from_millis(50);
 /// Long enough for each story but the one that waits for it.
 const SESSION_SECONDS: u32 = 40;
 
@@ -128,7 +131,7 @@ impl Site {
                 "nobody at {address}\n{}",
                 self.logs()
             );
-            sleep(Duration::from_millis(50));
+            sleep(LOOK);
         }
     }
 }
@@ -153,7 +156,7 @@ fn until_ready(databases: &MariaDb) {
         .is_err()
     {
         assert!(begun.elapsed() < PATIENCE, "the app servers made no schema");
-        sleep(Duration::from_millis(100));
+        sleep(LOOK);
     }
 }
 
@@ -161,7 +164,7 @@ fn until_ready(databases: &MariaDb) {
 #[ignore = "wants node, npm and Chromium"]
 fn the_site_in_a_browser() {
     let mut site = Site::new();
-    let databases = site.databases();
+    let mut databases = site.databases();
     fs::write(site.path("db.toml"), databases.config("")).unwrap();
     let [web, app1, app2] = free();
     site.start_app("app1", app1);
@@ -199,15 +202,34 @@ fn the_site_in_a_browser() {
         .status()
         .unwrap();
     assert!(status.success(), "npm ci failed");
-    let status = Command::new("npm")
+    let levers = site.path("levers");
+    fs::create_dir(&levers).unwrap();
+    let mut stories = Command::new("npm")
         .arg("test")
         .current_dir(&suite)
         .env("SITE", format!("https://{SITE}"))
         .env("RESOLVE", format!("MAP {SITE}:443 {web}"))
         .env("SESSION_SECONDS", SESSION_SECONDS.to_string())
         .env("ADMIN", format!("root-of-all:{password}"))
-        .status()
+        .env("LEVERS", &levers)
+        .spawn()
         .unwrap();
+    let status = loop {
+        if let Some(status) = stories.try_wait().unwrap() {
+            break status;
+        }
+        // What was pulled goes back.
+        let pulled = |lever: &str| fs::remove_file(levers.join(lever)).is_ok();
+        if pulled("pause") {
+            databases.server("db1").unwrap().kill().unwrap();
+        }
+        if pulled("resume") {
+            let primary = databases.server("db1").unwrap();
+            primary.restart().unwrap();
+            primary.sql("SET GLOBAL read_only = OFF").unwrap();
+        }
+        sleep(LOOK);
+    };
     assert!(
         status.success(),
         "the browser found something\n{}",

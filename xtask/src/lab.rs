@@ -107,7 +107,7 @@ pub(crate) fn run(args: Args) -> Result<()> {
 
 /// The programs, built, as the kit wants to be told of them.
 pub(crate) fn programs() -> Result<lab::Programs> {
-    setup::ensure()?;
+    setup::ensure(false)?;
     let programs::Programs { lbd, lbctl, webapp } = programs::build()?;
     Ok(lab::Programs { lbd, lbctl, webapp })
 }

@@ -30,6 +30,13 @@ const LAB_PROGRAMS: &[(&str, &[&str])] = &[
     ("cc", &["gcc", "libc6-dev"]),
 ];
 
+/// What the site's tests in a real browser take beside them. Other makers' node brings its npm along.
+const BROWSER_PROGRAMS: &[(&str, &[&str])] = &[
+    ("chromium", &["chromium"]),
+    ("node", &["nodejs"]),
+    ("npm", &["npm"]),
+];
+
 /// Where Debian puts programs for root, which a user's PATH may leave out.
 const SYSTEM_DIRECTORIES: &[&str] = &["/usr/sbin", "/sbin"];
 
@@ -39,10 +46,16 @@ pub(crate) struct Args {
     /// Say what would be done, and do nothing
     #[arg(long)]
     dry_run: bool,
+
+    /// Also install what the tests in a real browser need
+    #[arg(long)]
+    browser: bool,
 }
 
 /// What this machine has.
 struct Machine {
+    /// Whether it is to have a browser, too.
+    browser: bool,
     compiler: Option<Compiler>,
     linker: Option<PathBuf>,
     missing_programs: Vec<&'static str>,
@@ -50,7 +63,7 @@ struct Machine {
 }
 
 pub(crate) fn run(args: Args) -> Result<()> {
-    let machine = Machine::look();
+    let machine = Machine::look(args.browser);
     machine.report();
     if machine.is_complete() {
         println!("setup: complete, nothing to do");
@@ -63,13 +76,18 @@ pub(crate) fn run(args: Args) -> Result<()> {
 }
 
 /// Sets up if anything is missing, and says nothing if not.
-pub(crate) fn ensure() -> Result<()> {
-    let machine = Machine::look();
+pub(crate) fn ensure(browser: bool) -> Result<()> {
+    let machine = Machine::look(browser);
     if machine.is_complete() {
         return Ok(());
     }
     machine.report();
     install(&machine)
+}
+
+/// Whether the tests in a real browser can run.
+pub(crate) fn has_browser() -> bool {
+    missing(BROWSER_PROGRAMS).next().is_none()
 }
 
 fn dry_run(machine: &Machine) -> Result<()> {
@@ -99,7 +117,7 @@ fn install(machine: &Machine) -> Result<()> {
     plan.announce();
     plan.execute()?;
 
-    let machine = Machine::look();
+    let machine = Machine::look(machine.browser);
     if !machine.is_complete() {
         machine.report();
         bail!("setup ran, but the parts marked missing above are still not found");
@@ -109,12 +127,11 @@ fn install(machine: &Machine) -> Result<()> {
 }
 
 impl Machine {
-    fn look() -> Machine {
-        let missing: Vec<_> = LAB_PROGRAMS
-            .iter()
-            .filter(|(program, _)| !is_installed(program))
-            .collect();
+    fn look(browser: bool) -> Machine {
+        let more = if browser { BROWSER_PROGRAMS } else { &[] };
+        let missing: Vec<_> = missing(LAB_PROGRAMS).chain(missing(more)).collect();
         Machine {
+            browser,
             compiler: ebpf_toolchain::find_compiler(),
             linker: ebpf_toolchain::find_linker(&crate::workspace()),
             missing_programs: missing.iter().map(|(program, _)| *program).collect(),
@@ -140,10 +157,10 @@ impl Machine {
             None => println!("setup: bpf-linker: missing"),
         }
         if self.missing_programs.is_empty() {
-            println!("setup: lab programs: all there");
+            println!("setup: programs: all there");
         } else {
             println!(
-                "setup: lab programs: missing {}",
+                "setup: programs: missing {}",
                 self.missing_programs.join(", ")
             );
         }
@@ -170,6 +187,15 @@ impl Machine {
             wanted.join(", ")
         )
     }
+}
+
+/// Those of the programs that are not installed.
+fn missing(
+    programs: &'static [(&'static str, &'static [&'static str])],
+) -> impl Iterator<Item = &'static (&'static str, &'static [&'static str])> {
+    programs
+        .iter()
+        .filter(|(program, _)| !is_installed(program))
 }
 
 fn is_installed(program: &str) -> bool {

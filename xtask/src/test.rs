@@ -16,7 +16,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: Args) -> Result<()> {
-    setup::ensure()?;
+    setup::ensure(is_ci())?;
     if has_component("fmt", "rustfmt")? {
         stage(
             &["fmt", "--all", "--check"],
@@ -45,8 +45,39 @@ pub(crate) fn run(args: Args) -> Result<()> {
         &args.cargo_test,
         "see the failed tests above",
     )?;
+    browser(&args)?;
     println!("==> all stages passed");
     Ok(())
+}
+
+/// The site in a real browser, which is much to install for whoever works on something else.
+fn browser(args: &Args) -> Result<()> {
+    let arguments = [
+        "test",
+        "-p",
+        "webapp",
+        "--test",
+        "browser",
+        "--",
+        "--ignored",
+    ];
+    if !args.cargo_test.is_empty() {
+        // Some tests were asked for, and this is none of them.
+        return Ok(());
+    }
+    if !setup::has_browser() {
+        println!("==> browser: skipped, `cargo xtask setup --browser` brings what it needs");
+        return Ok(());
+    }
+    stage(
+        &arguments,
+        &[],
+        "see the failed stories above, and the screenshots in tests/browser/artefacts",
+    )
+}
+
+fn is_ci() -> bool {
+    env::var("CI").is_ok_and(|value| value == "true")
 }
 
 /// Whether a rustup component is there. Continuous integration may not do without.
@@ -58,7 +89,7 @@ fn has_component(subcommand: &str, component: &str) -> Result<bool> {
         .status()
         .is_ok_and(|status| status.success());
     if !present {
-        if env::var("CI").is_ok_and(|value| value == "true") {
+        if is_ci() {
             bail!("cargo {subcommand} is missing: run `rustup component add {component}`");
         }
         println!("==> cargo {subcommand}: skipped, `rustup component add {component}` brings it");
