@@ -6,10 +6,20 @@ use crate::daemon::{Host, HostState};
 use crate::dataplane::Attacher;
 use crate::observe::service_manager::Notify;
 use crate::shell::host;
+use anyhow::Context as _;
+use aya::Ebpf;
+use lb_ebpf::abi::Features;
 use std::sync::Arc;
+
+/// Loads the program, with these parts of it.
+pub type Load = Box<dyn FnMut(Features) -> anyhow::Result<Ebpf> + Send>;
 
 /// What is looked at.
 pub struct Here {
+    /// Loads the program that is attached.
+    pub load: Load,
+    /// The parts that it has.
+    pub features: Features,
     /// Puts the program on the interfaces.
     pub attacher: Attacher,
     /// The service manager, which restarts an lbd that looks no longer.
@@ -43,5 +53,19 @@ impl Host for Here {
 
     fn turns(&mut self) {
         self.notify.watchdog();
+    }
+
+    fn use_features(&mut self, features: Features) -> anyhow::Result<()> {
+        if features == self.features {
+            return Ok(());
+        }
+        let object = (self.load)(features)?;
+        let replaced = self.attacher.replace(object);
+        self.features = features;
+        let names: Vec<_> = features.iter().map(|feature| feature.name()).collect();
+        tracing::info!(features = names.join(" "), "replaced the program");
+        replaced
+            .map_err(anyhow::Error::msg)
+            .context("failed to replace the program")
     }
 }

@@ -232,7 +232,7 @@ pub struct Flows {
 pub struct Service {
     /// Its name.
     pub name: String,
-    /// `192.0.2.10:80/tcp`
+    /// `192.0.2.10:80/tcp`, `[2001:db8::10]:53/udp`
     pub vip: String,
     /// Slots of its table, by state.
     pub slots: Slots,
@@ -264,13 +264,14 @@ pub struct Backend {
     pub service: String,
     /// Its name.
     pub name: String,
-    /// `10.0.2.11:8080`
+    /// `10.0.2.11:8080`, `[2001:db8:2::11]:8080`
     pub address: String,
     /// Its share, relative to the others'.
     pub weight: u16,
     /// `ready`, `drain`, or `removing`.
     pub admin: String,
-    /// `init`, `up`, `down`, or `unresolved` (no route, or no answer to ARP).
+    /// `init`, `up`, `down`, or `unresolved` (no route, or no answer to ARP or
+    /// neighbour discovery).
     pub operational: String,
     /// Why it is what it is, in words.
     pub reason: String,
@@ -360,8 +361,14 @@ pub struct Traffic {
 pub struct NewService {
     /// Its name.
     pub name: String,
-    /// `192.0.2.10:80/tcp`
+    /// `192.0.2.10:80/tcp`, `[2001:db8::10]:53/udp`
     pub vip: String,
+    /// Of UDP: whether flows stay with their backends when backends come and go.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tracked: Option<bool>,
+    /// How long a connection may be silent, if not as long as for others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idle_timeout: Option<String>,
     /// Slots of its table.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub slots: Option<u32>,
@@ -418,7 +425,7 @@ pub struct Check {
 pub struct NewBackend {
     /// Its name.
     pub name: String,
-    /// `10.0.2.11:8080`
+    /// `10.0.2.11:8080`, `[2001:db8:2::11]:8080`
     pub address: String,
     /// Its share; 1 if not given.
     #[serde(default, skip_serializing_if = "Option::is_none")]

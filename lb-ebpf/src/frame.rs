@@ -11,6 +11,13 @@ pub trait Frame {
     /// The length of the frame.
     fn len(&self) -> usize;
 
+    /// An offset as it is. Nothing is known of it from here on but what it is: where ways through the
+    /// code that lead to different offsets come together, the verifier would else follow what comes
+    /// behind once for each.
+    fn opaque(&self, offset: usize) -> usize {
+        offset
+    }
+
     /// Whether the frame has no bytes at all.
     fn is_empty(&self) -> bool {
         self.len() == 0

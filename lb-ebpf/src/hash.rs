@@ -1,23 +1,27 @@
-//! The flow hash: SipHash-1-3 of one word, keyed.
+//! The flow hash: SipHash-1-3 of a few words, keyed.
 //!
 //! The key is a secret that both load balancers of a pair share, so that both send a connection to
-//! the same backend, and no client can choose which. The word has a fixed length, so the length
-//! block of the general construction is left out: one round for the word, three to finish
-//! (Aumasson and Bernstein, "SipHash: a fast short-input PRF", 2012).
+//! the same backend, and no client can choose which. Under one key, as many words are hashed each
+//! time, so the length block of the general construction is left out: one round for each word, three
+//! to finish (Aumasson and Bernstein, "SipHash: a fast short-input PRF", 2012).
 
-/// The hash of `word` under `key`.
+/// The hash of `words` under `key`.
 #[inline(always)]
 #[must_use]
-pub const fn keyed(key: [u64; 2], word: u64) -> u64 {
+pub const fn keyed<const N: usize>(key: [u64; 2], words: [u64; N]) -> u64 {
     let mut v = [
         key[0] ^ 0x736f_6d65_7073_6575,
         key[1] ^ 0x646f_7261_6e64_6f6d,
         key[0] ^ 0x6c79_6765_6e65_7261,
         key[1] ^ 0x7465_6462_7974_6573,
     ];
-    v[3] ^= word;
-    v = round(v);
-    v[0] ^= word;
+    let mut next = 0;
+    while next < N {
+        v[3] ^= words[next];
+        v = round(v);
+        v[0] ^= words[next];
+        next += 1;
+    }
     v[2] ^= 0xff;
     v = round(round(round(v)));
     v[0] ^ v[1] ^ v[2] ^ v[3]

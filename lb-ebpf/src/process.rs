@@ -2,7 +2,7 @@
 
 use crate::abi::{BackendId, FlowKey, ReverseKey, Service, ServiceKey};
 use crate::frame::Frame;
-use crate::parse::{Segment, SegmentKind, first_fragment, parse};
+use crate::parse::{self, Kind, Network, Packet};
 use crate::reason::Reason;
 use crate::tables::{Route, Tables};
 use crate::{fence, rewrite, select};
@@ -31,27 +31,29 @@ impl Verdict {
 /// Decides about a frame and rewrites it accordingly.
 #[inline(always)]
 pub fn process<F: Frame + ?Sized, T: Tables>(frame: &mut F, tables: &T) -> Verdict {
-    let segment = match parse(frame) {
-        Ok(segment) => segment,
-        Err(Reason::Fragment) => return Verdict::only(fragment(frame, tables)),
-        Err(Reason::NotIpv4) if fence::is_unanswered(frame, tables) => {
-            return Verdict::only(Reason::Fenced);
-        }
-        Err(reason) => return Verdict::only(reason),
+    let features = tables.features();
+    let ip = match parse::network(frame, features) {
+        Ok(ip) => ip,
+        Err(reason) => return Verdict::only(fence::unless_fenced(frame, tables, reason)),
     };
-    let key = ServiceKey::tcp(segment.destination, segment.destination_port);
+    let packet = match parse::transport(frame, &ip, features) {
+        Ok(packet) => packet,
+        Err(Reason::Fragment) => return Verdict::only(fragment(frame, tables, &ip)),
+        Err(reason) => return Verdict::only(fence::unless_fenced(frame, tables, reason)),
+    };
+    let key = ServiceKey::new(ip.destination, packet.destination_port, ip.proto);
     match tables.service(&key) {
-        Some(service) => from_client(frame, tables, &segment, &service),
-        None => from_backend(frame, tables, &segment),
+        Some(service) => from_client(frame, tables, &packet, &service),
+        None => from_backend(frame, tables, &packet),
     }
 }
 
 /// The fragments that follow the first one tell nobody where they belong, so none is forwarded. They
 /// are left to the stack, which forgets them in a while if the first one does not come.
 #[inline(always)]
-fn fragment<F: Frame + ?Sized, T: Tables>(frame: &mut F, tables: &T) -> Reason {
-    let service =
-        first_fragment(frame).and_then(|(addr, port)| tables.service(&ServiceKey::tcp(addr, port)));
+fn fragment<F: Frame + ?Sized, T: Tables>(frame: &mut F, tables: &T, ip: &Network) -> Reason {
+    let service = parse::first_fragment(frame, ip)
+        .and_then(|port| tables.service(&ServiceKey::new(ip.destination, port, ip.proto)));
     match service {
         Some(_) => Reason::ServiceFragment,
         None => Reason::Fragment,
@@ -69,30 +71,28 @@ fn fragment<F: Frame + ?Sized, T: Tables>(frame: &mut F, tables: &T) -> Reason {
 fn from_client<F: Frame + ?Sized, T: Tables>(
     frame: &mut F,
     tables: &T,
-    segment: &Segment,
+    packet: &Packet,
     service: &Service,
 ) -> Verdict {
-    if segment.source == segment.destination {
+    let ip = &packet.ip;
+    if ip.source == ip.destination {
         return Verdict::only(Reason::Spoofed);
     }
-    if segment.ttl <= 1 {
+    if ip.ttl <= 1 {
         return Verdict::only(Reason::TtlExceeded);
     }
-    if segment.kind == SegmentKind::Open && fence::is_fenced(tables) {
+    let opens = packet.kind == Kind::Open;
+    if opens && fence::is_fenced(tables) {
         return Verdict::only(Reason::Fenced);
     }
-    let flow = FlowKey {
-        client: segment.source,
-        client_port: segment.source_port,
-        service: service.id,
-    };
-    let Some((id, backend)) = select::select(tables, service, &flow, segment.kind) else {
+    let flow = FlowKey::new(ip.source, packet.source_port, service.id);
+    let Some((id, backend)) = select::select(tables, service, &flow, packet.kind) else {
         return Verdict::only(Reason::NoBackend);
     };
-    if rewrite::to_backend(frame, segment, backend).is_none() {
-        return Verdict::only(Reason::BadTcp);
+    if rewrite::to_backend(frame, packet, backend).is_none() {
+        return Verdict::only(Reason::Runt);
     }
-    tables.count_in(id, segment.bytes, segment.kind == SegmentKind::Open);
+    tables.count_in(id, ip.bytes, opens);
     Verdict {
         reason: Reason::ToBackend,
         egress: backend.ifindex,
@@ -107,9 +107,10 @@ fn from_client<F: Frame + ?Sized, T: Tables>(
 fn from_backend<F: Frame + ?Sized, T: Tables>(
     frame: &mut F,
     tables: &T,
-    segment: &Segment,
+    packet: &Packet,
 ) -> Verdict {
-    let key = ReverseKey::tcp(segment.source, segment.source_port);
+    let ip = &packet.ip;
+    let key = ReverseKey::new(ip.source, packet.source_port, ip.proto);
     let Some(service) = tables.reverse(&key) else {
         return Verdict::only(Reason::NotOurs);
     };
@@ -118,30 +119,29 @@ fn from_backend<F: Frame + ?Sized, T: Tables>(
         return Verdict::only(Reason::NotOurs);
     }
     let seen_as = (service.vip, service.port);
-    let (reason, egress, rewritten) =
-        match tables.route(service.vip, segment.destination, segment.bytes) {
-            // The answer to a health check, for example.
-            Route::NotForwarded => return Verdict::only(Reason::NotForwarded),
-            Route::Stack => (
-                Reason::ToClientByStack,
-                0,
-                rewrite::to_client_by_stack(frame, segment, seen_as),
-            ),
-            Route::Via { .. } if segment.ttl <= 1 => return Verdict::only(Reason::TtlExceeded),
-            Route::Via {
-                ifindex,
-                next_hop,
-                source,
-            } => (
-                Reason::ToClient,
-                ifindex,
-                rewrite::to_client(frame, segment, seen_as, (next_hop, source)),
-            ),
-        };
+    let (reason, egress, rewritten) = match tables.route(ip, service.vip) {
+        // The answer to a health check, for example.
+        Route::NotForwarded => return Verdict::only(Reason::NotForwarded),
+        Route::Stack => (
+            Reason::ToClientByStack,
+            0,
+            rewrite::to_client_by_stack(frame, packet, seen_as),
+        ),
+        Route::Via { .. } if ip.ttl <= 1 => return Verdict::only(Reason::TtlExceeded),
+        Route::Via {
+            ifindex,
+            next_hop,
+            source,
+        } => (
+            Reason::ToClient,
+            ifindex,
+            rewrite::to_client(frame, packet, seen_as, (next_hop, source)),
+        ),
+    };
     if rewritten.is_none() {
-        return Verdict::only(Reason::BadTcp);
+        return Verdict::only(Reason::Runt);
     }
-    tables.count_out(service.backend, segment.bytes);
+    tables.count_out(service.backend, ip.bytes);
     Verdict {
         reason,
         egress,

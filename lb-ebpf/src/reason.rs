@@ -12,15 +12,15 @@ pub enum Reason {
     ToClientByStack = 2,
     /// Neither for a service nor from a backend: from the interface, that is, that leads to it.
     NotOurs = 3,
-    /// Not IPv4.
-    NotIpv4 = 4,
-    /// IPv4, but not TCP.
-    NotTcp = 5,
+    /// Not IP, or of a version that no service is of.
+    NotIp = 4,
+    /// IP, but of a protocol that no service is of.
+    OtherProtocol = 5,
     /// A fragment that is not for a service, or does not say so: only the first one has the ports.
     Fragment = 6,
     /// From a backend, but for this host itself or for nobody we can reach.
     NotForwarded = 7,
-    /// Shorter than an Ethernet header.
+    /// Shorter than an Ethernet header with its tags.
     Runt = 8,
     /// The IPv4 header contradicts itself or the frame.
     BadIpv4 = 9,
@@ -30,13 +30,17 @@ pub enum Reason {
     TtlExceeded = 11,
     /// The service has no backend.
     NoBackend = 12,
-    /// The first fragment of a segment for a service. Without it nobody can put the segment together:
+    /// The first fragment of a packet for a service. Without it nobody can put the packet together:
     /// the stack would, and answer with a RST, since it knows of no such connection.
     ServiceFragment = 13,
     /// For a service, and from its own address: somebody made it up.
     Spoofed = 14,
     /// Addressed to the owner of a virtual address, which this host may not be: its lease lapsed.
     Fenced = 15,
+    /// The IPv6 header, or one that extends it, contradicts itself or the frame.
+    BadIpv6 = 16,
+    /// The UDP header contradicts itself or the packet.
+    BadUdp = 17,
 }
 
 /// What the driver does with a packet.
@@ -52,13 +56,13 @@ pub enum Action {
 
 impl Reason {
     /// Every reason, in the order of its index.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 18] = [
         Self::ToBackend,
         Self::ToClient,
         Self::ToClientByStack,
         Self::NotOurs,
-        Self::NotIpv4,
-        Self::NotTcp,
+        Self::NotIp,
+        Self::OtherProtocol,
         Self::Fragment,
         Self::NotForwarded,
         Self::Runt,
@@ -69,6 +73,8 @@ impl Reason {
         Self::ServiceFragment,
         Self::Spoofed,
         Self::Fenced,
+        Self::BadIpv6,
+        Self::BadUdp,
     ];
 
     /// What is done with such a packet.
@@ -81,8 +87,8 @@ impl Reason {
             Self::ToBackend | Self::ToClient => Action::Forward,
             Self::ToClientByStack
             | Self::NotOurs
-            | Self::NotIpv4
-            | Self::NotTcp
+            | Self::NotIp
+            | Self::OtherProtocol
             | Self::Fragment
             | Self::NotForwarded => Action::Pass,
             Self::Runt
@@ -92,7 +98,9 @@ impl Reason {
             | Self::NoBackend
             | Self::ServiceFragment
             | Self::Spoofed
-            | Self::Fenced => Action::Drop,
+            | Self::Fenced
+            | Self::BadIpv6
+            | Self::BadUdp => Action::Drop,
         }
     }
 
@@ -104,8 +112,8 @@ impl Reason {
             Self::ToClient => "to_client",
             Self::ToClientByStack => "to_client_by_stack",
             Self::NotOurs => "not_ours",
-            Self::NotIpv4 => "not_ipv4",
-            Self::NotTcp => "not_tcp",
+            Self::NotIp => "not_ip",
+            Self::OtherProtocol => "other_protocol",
             Self::Fragment => "fragment",
             Self::NotForwarded => "not_forwarded",
             Self::Runt => "runt",
@@ -116,6 +124,8 @@ impl Reason {
             Self::ServiceFragment => "service_fragment",
             Self::Spoofed => "spoofed",
             Self::Fenced => "fenced",
+            Self::BadIpv6 => "bad_ipv6",
+            Self::BadUdp => "bad_udp",
         }
     }
 
@@ -129,20 +139,22 @@ impl Reason {
                 "sent back to a client by the stack: neighbour unknown, or too large"
             }
             Self::NotOurs => "passed: neither for a service nor from a backend",
-            Self::NotIpv4 => "passed: not IPv4",
-            Self::NotTcp => "passed: IPv4, but not TCP",
+            Self::NotIp => "passed: not IP, or of a version that no service is of",
+            Self::OtherProtocol => "passed: IP, but of a protocol that no service is of",
             Self::Fragment => "passed: a fragment that does not say it is for a service",
             Self::NotForwarded => "passed: from a backend, for this host or without a route",
-            Self::Runt => "dropped: shorter than an Ethernet header",
+            Self::Runt => "dropped: shorter than an Ethernet header with its tags",
             Self::BadIpv4 => "dropped: the IPv4 header contradicts itself or the frame",
             Self::BadTcp => "dropped: the TCP header contradicts itself or the packet",
             Self::TtlExceeded => "dropped: time to live exceeded",
             Self::NoBackend => "dropped: the service has no backend",
-            Self::ServiceFragment => "dropped: for a service, but the first fragment of a segment",
+            Self::ServiceFragment => "dropped: for a service, but the first fragment of a packet",
             Self::Spoofed => "dropped: for a service, from its own address",
             Self::Fenced => {
                 "dropped: a new connection, or a question for the address, after the lease lapsed"
             }
+            Self::BadIpv6 => "dropped: a header of IPv6 contradicts itself or the frame",
+            Self::BadUdp => "dropped: the UDP header contradicts itself or the packet",
         }
     }
 }

@@ -26,6 +26,13 @@
 //! A SYN that cannot be recorded goes to the *old* owner, whose connections need no record. So a
 //! flood that fills the table delays a change; it breaks nothing.
 //!
+//! Some services of UDP are not tracked ([`Service::UNTRACKED`]): a question, an answer, and nothing
+//! that would break if the next question went elsewhere. Their packets go to the slot's owner, and
+//! to its old owner only while nobody took over.
+//!
+//! Other datagrams are treated as data of a connection, since nothing tells the first of them: on a
+//! dirty slot an unknown flow belongs to the old owner.
+//!
 //! Whatever becomes known about a flow, its backend or its phase, is told to userspace at once, if
 //! anybody listens there: so another load balancer can know it before it has to lead.
 //!
@@ -36,28 +43,34 @@ use crate::abi::{
     Backend, BackendId, Flow, FlowKey, FlowPhase, Service, Slot, SlotState, Tracking,
 };
 use crate::hash;
-use crate::parse::SegmentKind;
+use crate::parse::Kind;
 use crate::tables::{RecordKind, Tables};
 
 /// How old a record's time stamp may grow before a packet renews it. Small against any idle
 /// time-out, large against the rate of packets of one flow.
 pub const RENEW_MS: u32 = 100;
 
-/// The backend that a client's segment goes to, if the service has one.
+/// The backend that a client's packet goes to, if the service has one.
 #[inline(always)]
 pub fn select<'t, T: Tables>(
     tables: &'t T,
     service: &Service,
     flow: &FlowKey,
-    kind: SegmentKind,
+    kind: Kind,
 ) -> Option<(BackendId, &'t Backend)> {
-    let hash = hash::keyed(service.hash_key, flow.word());
+    let hash = flow.hash(service.hash_key);
     let index = service.first_slot + hash::slot_of(hash, service.slot_count);
     let slot = tables.slot(index).unwrap_or(Slot::EMPTY);
-    let is_open = matches!(kind, SegmentKind::Open);
+    let is_open = matches!(kind, Kind::Open);
     let id = match slot.state() {
         SlotState::Empty => return None,
         SlotState::Clean(owner) => owner,
+        SlotState::Settled(owner) if service.is_untracked() => owner,
+        SlotState::Dirty { current, previous } if service.is_untracked() => match current {
+            0 if is_alive(tables, previous) => previous,
+            0 => return None,
+            _ => current,
+        },
         SlotState::Settled(owner) => recorded(tables, flow, kind, owner).unwrap_or(owner),
         SlotState::Dirty { current, previous } => match recorded(tables, flow, kind, current) {
             Some(backend) => backend,
@@ -74,21 +87,21 @@ pub fn select<'t, T: Tables>(
 fn recorded<T: Tables>(
     tables: &T,
     key: &FlowKey,
-    kind: SegmentKind,
+    kind: Kind,
     current: BackendId,
 ) -> Option<BackendId> {
     let found = tables.flow(key);
     let Some(flow) = found.filter(|flow| is_alive(tables, flow.backend)) else {
         tables.track(Tracking::Miss);
         return match (kind, found) {
-            (SegmentKind::Open, Some(_)) => taken_over(tables, key, current),
-            (SegmentKind::Open, None) | (SegmentKind::Data, _) => None,
+            (Kind::Open, Some(_)) => taken_over(tables, key, current),
+            (Kind::Open, None) | (Kind::Data, _) => None,
         };
     };
     tables.track(Tracking::Hit);
     let phase = match kind {
-        SegmentKind::Open => flow.phase,
-        SegmentKind::Data => FlowPhase::Open as u16,
+        Kind::Open => flow.phase,
+        Kind::Data => FlowPhase::Open as u16,
     };
     let now = tables.now_ms();
     let seen = Flow {
@@ -148,13 +161,13 @@ fn taken_over<T: Tables>(tables: &T, key: &FlowKey, current: BackendId) -> Optio
 fn assign<T: Tables>(
     tables: &T,
     key: &FlowKey,
-    kind: SegmentKind,
+    kind: Kind,
     current: BackendId,
     previous: BackendId,
 ) -> BackendId {
     let (backend, record, phase) = match kind {
-        SegmentKind::Open => (current, RecordKind::New, FlowPhase::Opening),
-        SegmentKind::Data => (previous, RecordKind::Old, FlowPhase::Open),
+        Kind::Open => (current, RecordKind::New, FlowPhase::Opening),
+        Kind::Data => (previous, RecordKind::Old, FlowPhase::Open),
     };
     let flow = Flow {
         last_seen_ms: tables.now_ms(),

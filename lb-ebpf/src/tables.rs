@@ -1,15 +1,18 @@
 //! Access to the tables that decide where a packet goes.
 
 use crate::abi::{
-    Addr4, Backend, BackendId, Flow, FlowKey, Mac, Reverse, ReverseKey, Service, ServiceKey, Slot,
-    Tracking,
+    Addr, Backend, BackendId, Features, Flow, FlowKey, Mac, Reverse, ReverseKey, Service,
+    ServiceKey, Slot, Tracking,
 };
+use crate::parse::Network;
 
 /// The tables of [`crate::abi`], the kernel's routes and the clock, as a packet sees them that came
 /// in by one of the interfaces.
 ///
 /// In the kernel these are BPF maps and helpers; on the host, ordinary collections.
 pub trait Tables {
+    /// The parts of the program that are used: known when it is loaded.
+    fn features(&self) -> Features;
     /// The service that clients reach by `key`.
     fn service(&self, key: &ServiceKey) -> Option<Service>;
     /// The slot at `index` of all services' slots.
@@ -19,7 +22,7 @@ pub trait Tables {
     /// The service that a backend's packet answers for.
     fn reverse(&self, key: &ReverseKey) -> Option<Reverse>;
     /// Whether clients reach any service by this address.
-    fn is_vip(&self, address: &Addr4) -> bool;
+    fn is_vip(&self, address: &Addr) -> bool;
     /// Until when this host may act as owner of the services' addresses, by the clock of
     /// [`boot_ns`](Self::boot_ns). `None` if that needs no lease.
     fn lease(&self) -> Option<u64>;
@@ -43,8 +46,8 @@ pub trait Tables {
 
     /// Nanoseconds since boot, those included in which the host was suspended.
     fn boot_ns(&self) -> u64;
-    /// Where the kernel would forward a packet of `bytes` bytes from `source` to `destination`.
-    fn route(&self, source: Addr4, destination: Addr4, bytes: u16) -> Route;
+    /// Where the kernel would forward a packet if it came from `source`.
+    fn route(&self, packet: &Network, source: Addr) -> Route;
 
     /// Counts a packet from a client to a backend.
     fn count_in(&self, backend: BackendId, bytes: u16, is_syn: bool);

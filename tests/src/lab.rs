@@ -56,6 +56,7 @@ pub struct Builder {
     webs: u8,
     pair: bool,
     site: bool,
+    ipv6: bool,
 }
 
 impl Builder {
@@ -80,6 +81,13 @@ impl Builder {
         self
     }
 
+    /// Gives its hosts addresses of IPv6 beside those of IPv4: see [`layout::six`].
+    #[must_use]
+    pub fn ipv6(mut self) -> Self {
+        self.ipv6 = true;
+        self
+    }
+
     /// Makes it a lab with a whole site: DNS in front of the load balancers, app servers and
     /// databases behind the web servers, which serve HTTPS. See [`Lab::start_site`].
     #[must_use]
@@ -97,6 +105,9 @@ impl Builder {
         }
         if self.site {
             layout = layout.with_site()?;
+        }
+        if self.ipv6 {
+            layout = layout.with_ipv6();
         }
         // The configuration asks for paths that the programs do not create.
         layout.save()?;
@@ -172,6 +183,7 @@ impl Lab {
             webs: 2,
             pair: false,
             site: false,
+            ipv6: false,
         }
     }
 
@@ -380,8 +392,14 @@ impl Lab {
         if self.layout.is_site() {
             site::web_arguments(&self.layout, n, &mut command);
         } else {
-            command.args(["--listen", &format!("0.0.0.0:{}", layout::WEB_PORT)]);
-            command.args(["--echo", &format!("0.0.0.0:{}", layout::ECHO_PORT)]);
+            // By the latter, the kernel takes connections of both versions.
+            let any = if self.layout.has_ipv6() {
+                "[::]"
+            } else {
+                "0.0.0.0"
+            };
+            command.args(["--listen", &format!("{any}:{}", layout::WEB_PORT)]);
+            command.args(["--echo", &format!("{any}:{}", layout::ECHO_PORT)]);
         }
         self.start(&name, command)?;
         self.wait_until(&name, || {

@@ -1,7 +1,7 @@
 //! Where everything of a lab is: names, addresses, files.
 
 use std::fs;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, ensure};
@@ -54,6 +54,13 @@ pub const APPS: u8 = 2;
 pub const DBS: u8 = 3;
 /// How many web servers a site has at most: the next address is an app server's.
 pub const SITE_MAX_WEBS: u8 = 9;
+
+/// The address of IPv6 that a host has beside this one, in a lab that has both.
+pub const fn six(address: Ipv4Addr) -> Ipv6Addr {
+    let [first, _, _, host] = address.octets();
+    let network = if first == 192 { 1 } else { 2 };
+    Ipv6Addr::new(0x2001, 0xdb8, network, 0, 0, 0, 0, host as u16)
+}
 
 /// The address of web server `n`, the first being 1.
 pub fn web_ip(n: u8) -> Ipv4Addr {
@@ -149,6 +156,7 @@ pub struct Layout {
     webs: u8,
     pair: bool,
     site: bool,
+    ipv6: bool,
 }
 
 impl Layout {
@@ -165,6 +173,7 @@ impl Layout {
             webs,
             pair: false,
             site: false,
+            ipv6: false,
         })
     }
 
@@ -172,6 +181,12 @@ impl Layout {
     #[must_use]
     pub fn with_pair(self) -> Self {
         Self { pair: true, ..self }
+    }
+
+    /// The same with IPv6 beside IPv4.
+    #[must_use]
+    pub fn with_ipv6(self) -> Self {
+        Self { ipv6: true, ..self }
     }
 
     /// The same with a DNS server, app servers and database servers.
@@ -200,6 +215,7 @@ impl Layout {
         Ok(Self {
             pair: value["pair"] == true,
             site: value["site"] == true,
+            ipv6: value["ipv6"] == true,
             ..layout
         })
     }
@@ -233,7 +249,13 @@ impl Layout {
         })?;
         fs::write(
             self.file(MARKER),
-            json!({ "webs": self.webs, "pair": self.pair, "site": self.site }).to_string(),
+            json!({
+                "webs": self.webs,
+                "pair": self.pair,
+                "site": self.site,
+                "ipv6": self.ipv6,
+            })
+            .to_string(),
         )?;
         Ok(())
     }
@@ -260,6 +282,11 @@ impl Layout {
     /// Whether it has two load balancers.
     pub fn is_pair(&self) -> bool {
         self.pair
+    }
+
+    /// Whether its hosts have addresses of IPv6, too: those of [`six`].
+    pub fn has_ipv6(&self) -> bool {
+        self.ipv6
     }
 
     /// Whether there is more behind its web servers, and a DNS server in front.

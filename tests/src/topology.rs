@@ -13,14 +13,18 @@
 //! A site has a DNS server on the left, 192.0.2.53, and on the right app servers, 10.0.2.21 and .22,
 //! and database servers, 10.0.2.31 to .33.
 //!
+//! In a lab with IPv6, 192.0.2.n is 2001:db8:1::n, too, and 10.0.2.n is 2001:db8:2::n.
+//!
 //! `front` and `back` are bridges in a namespace of their own, the switch. Each wire is a veth
 //! whose both ends are created where they belong, never in the machine's own namespace.
+
+use std::net::Ipv4Addr;
 
 use anyhow::{Context as _, Result};
 
 use crate::layout::{
     APPS, Balancer, CLIENT, DBS, DNS, LB_BACK, LB_FRONT, LB1_BACK, LB2_BACK, Layout, VIP, app_ip,
-    app_name, db_ip, db_name, web_ip, web_name,
+    app_name, db_ip, db_name, six, web_ip, web_name,
 };
 use crate::netns::ip_batch;
 use crate::offload::{self, Offload};
@@ -103,7 +107,7 @@ struct Wire {
     /// The name of the end at the switch.
     port: String,
     bridge: &'static str,
-    address: String,
+    address: Ipv4Addr,
 }
 
 /// Creates the namespaces, wires them, and sets them up.
@@ -130,14 +134,14 @@ pub(crate) fn plug_in(layout: &Layout, host: &str, device: &str) -> Result<()> {
 }
 
 fn wires(layout: &Layout) -> Vec<Wire> {
-    let wire = |host: &str, device, bridge, address: String| Wire {
+    let wire = |host: &str, device, bridge, address| Wire {
         host: host.to_owned(),
         device,
         port: port(host, bridge),
         bridge,
         address,
     };
-    let mut wires = vec![wire("client", "eth0", "front", format!("{CLIENT}/24"))];
+    let mut wires = vec![wire("client", "eth0", "front", CLIENT)];
     for balancer in layout.balancers() {
         let (host, front) = (balancer.host(), balancer.front());
         let back = match (layout.is_pair(), balancer) {
@@ -145,16 +149,13 @@ fn wires(layout: &Layout) -> Vec<Wire> {
             (true, Balancer::First) => LB1_BACK,
             (true, Balancer::Second) => LB2_BACK,
         };
-        wires.push(wire(host, "eth0", "front", format!("{front}/24")));
-        wires.push(wire(host, "eth1", "back", format!("{back}/24")));
+        wires.push(wire(host, "eth0", "front", front));
+        wires.push(wire(host, "eth1", "back", back));
     }
-    wires.extend(
-        (1..=layout.webs())
-            .map(|n| wire(&web_name(n), "eth0", "back", format!("{}/24", web_ip(n)))),
-    );
+    wires.extend((1..=layout.webs()).map(|n| wire(&web_name(n), "eth0", "back", web_ip(n))));
     if layout.is_site() {
         let mut add = |host: &str, bridge, address| {
-            wires.push(wire(host, "eth0", bridge, format!("{address}/24")));
+            wires.push(wire(host, "eth0", bridge, address));
         };
         (1..=APPS).for_each(|n| add(&app_name(n), "back", app_ip(n)));
         (1..=DBS).for_each(|n| add(&db_name(n), "back", db_ip(n)));
@@ -199,8 +200,14 @@ fn connect(layout: &Layout, wires: &[Wire]) -> Result<()> {
         layout.namespace(host).ip_batch(&format!(
             "link set lo up\n\
              link set {device} up\n\
-             address add {address} dev {device}\n",
+             address add {address}/24 dev {device}\n",
         ))?;
+        if layout.has_ipv6() {
+            // Nobody else has it: it need not be looked into.
+            let six = six(*address);
+            let add = format!("address add {six}/64 dev {device} nodad\n");
+            layout.namespace(host).ip_batch(&add)?;
+        }
     }
     for wire in wires {
         let namespace = layout.namespace(&wire.host);
@@ -227,6 +234,23 @@ fn routes(layout: &Layout) -> Result<()> {
         let route = format!("route add default via {LB_BACK}\n");
         layout.namespace(&web_name(n)).ip_batch(&route)?;
     }
+    if layout.has_ipv6() {
+        return routes_of_ipv6(layout);
+    }
+    Ok(())
+}
+
+fn routes_of_ipv6(layout: &Layout) -> Result<()> {
+    if !layout.is_pair() {
+        let vip = format!("address add {}/128 dev eth0 nodad\n", six(VIP));
+        layout.namespace("lb").ip_batch(&vip)?;
+    }
+    let back = format!("route add 2001:db8:2::/64 via {}\n", six(LB_FRONT));
+    layout.namespace("client").ip_batch(&back)?;
+    for n in 1..=layout.webs() {
+        let route = format!("route add default via {}\n", six(LB_BACK));
+        layout.namespace(&web_name(n)).ip_batch(&route)?;
+    }
     Ok(())
 }
 
@@ -240,6 +264,10 @@ fn sysctls(layout: &Layout) -> Result<()> {
             ("ipv4/conf/eth0/accept_local", "1"),
             ("ipv4/conf/eth1/accept_local", "1"),
         ])?;
+        if layout.has_ipv6() {
+            let forwarding = [("ipv6/conf/all/forwarding", "1")];
+            layout.namespace(balancer.host()).sysctl(&forwarding)?;
+        }
     }
     // Room for a load generator that opens many connections from one address.
     layout.namespace("client").sysctl(&[

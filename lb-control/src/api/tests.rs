@@ -91,7 +91,7 @@ async fn fake_daemon(mut requests: mpsc::Receiver<Request>) {
                 if_revision,
                 reply,
             } => {
-                let answer = match (if_revision, change) {
+                let answer = match (if_revision, *change) {
                     (Some(expected), _) if expected != revision => Err(Refusal::Conflict {
                         expected,
                         actual: revision,
@@ -156,6 +156,8 @@ fn new_service(name: &str, vip: &str) -> NewService {
     NewService {
         name: name.to_owned(),
         vip: vip.to_owned(),
+        tracked: None,
+        idle_timeout: None,
         slots: None,
         check: None,
     }
@@ -358,7 +360,7 @@ async fn makes_changes_and_refuses_them() {
     );
     let answer = refused(post(new_service("x", "[::1]:80"), None).await);
     assert_eq!(answer.0, 422);
-    assert!(answer.1.contains("wrong address family"), "{}", answer.1);
+    assert!(answer.1.contains("is a loopback address"), "{}", answer.1);
 
     let delete = |uri| async move { client.change(Method::DELETE, uri, &(), None).await };
     assert_eq!(refused(delete("/v1/services/nope").await).0, 404);

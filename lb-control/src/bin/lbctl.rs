@@ -155,8 +155,14 @@ enum ServiceCommand {
     Add {
         /// Its name
         name: Name,
-        /// Its address, as 192.0.2.10:80/tcp
+        /// Its address, as 192.0.2.10:80/tcp or [2001:db8::10]:53/udp
         vip: String,
+        /// Keep flows of UDP with their backends when backends come and go
+        #[arg(long)]
+        tracked: bool,
+        /// How long a connection may be silent, as 30s, if not as long as for other services
+        #[arg(long, value_name = "TIME")]
+        idle_timeout: Option<String>,
         /// Slots of its table: a prime, 251 to 65537
         #[arg(long, value_name = "N")]
         slots: Option<u32>,
@@ -352,12 +358,16 @@ async fn run_service(session: &Session, command: ServiceCommand) -> Result<(), F
         ServiceCommand::Add {
             name,
             vip,
+            tracked,
+            idle_timeout,
             slots,
             check,
         } => {
             let new = NewService {
                 name: name.to_string(),
                 vip,
+                tracked: tracked.then_some(true),
+                idle_timeout,
                 slots,
                 check: check.check(),
             };

@@ -7,7 +7,8 @@ use lb_control::api::{listener, server};
 use lb_control::config::{self, ChannelConfig, Config, Ha, HeartbeatLinks, Heartbeats};
 use lb_control::daemon::{Daemon, Handle, Inputs, Peer, StartHeartbeats, Watchers, Wire};
 use lb_control::dataplane::{self, Attacher, Kernel, Lease, NewFlows, Options, Pins};
-use lb_control::here::Here;
+use lb_control::desired;
+use lb_control::here::{Here, Load};
 use lb_control::observe::events::Events;
 use lb_control::observe::service_manager::{self, Notify};
 use lb_control::proto::heartbeat::Key;
@@ -31,6 +32,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
+use tokio::task::AbortHandle;
 use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, fmt};
@@ -170,16 +172,18 @@ async fn run(file: &Path, log_verdicts: bool) -> anyhow::Result<()> {
     }
     let pins = Pins::new(&config.bpffs);
     let _lock = pins.lock()?;
+    let vips = config.services.values().map(|service| &service.vip);
+    let keys: Vec<_> = vips.map(desired::service_key).collect();
+    let features = desired::features(&keys);
     let options = Options {
         limits: config.limits,
+        features,
         log_verdicts,
         fenced: config.ha.iter().any(|ha| ha.heartbeats.is_some()),
         tells_flows: config.ha.iter().any(|ha| ha.channel.is_some()),
     };
-    let mut object = dataplane::load(&pins, &options)?;
-    if log_verdicts {
-        spawn_logger(&mut object)?;
-    }
+    let mut load = loader(&pins, options);
+    let object = load(features)?;
     let secret = secret::load_or_create(&config.state_dir)?;
     let (heartbeat_sender, heartbeats) = mpsc::unbounded_channel();
     let virtual_routers = config.virtual_routers();
@@ -243,6 +247,8 @@ async fn run(file: &Path, log_verdicts: bool) -> anyhow::Result<()> {
         heartbeats: heartbeats_of,
         pair: pair.map(|(host, channel)| (host, Box::new(channel) as Box<dyn Wire>)),
         host: Box::new(Here {
+            load,
+            features,
             attacher,
             notify: Arc::clone(&notify),
             scrapes,
@@ -433,17 +439,37 @@ fn links(ha: &Ha, links: &HeartbeatLinks, port: u16) -> anyhow::Result<Vec<Link>
     })
 }
 
-fn spawn_logger(object: &mut aya::Ebpf) -> anyhow::Result<()> {
+/// Loads the program with the parts that are needed, and reads its log, if it has one.
+fn loader(pins: &Pins, options: Options) -> Load {
+    let pins = pins.clone();
+    let mut logger: Option<AbortHandle> = None;
+    Box::new(move |features| {
+        let options = Options {
+            features,
+            ..options
+        };
+        let mut object = dataplane::load(&pins, &options)?;
+        if options.log_verdicts {
+            let next = spawn_logger(&mut object)?;
+            if let Some(before) = logger.replace(next) {
+                before.abort();
+            }
+        }
+        Ok(object)
+    })
+}
+
+fn spawn_logger(object: &mut aya::Ebpf) -> anyhow::Result<AbortHandle> {
     const PERIOD: Duration = Duration::from_millis(100);
     let mut logger = aya_log::EbpfLogger::init(object).context("read the program's log")?;
-    tokio::spawn(async move {
+    let task = tokio::spawn(async move {
         let mut ticks = tokio::time::interval(PERIOD);
         loop {
             ticks.tick().await;
             logger.flush();
         }
     });
-    Ok(())
+    Ok(task.abort_handle())
 }
 
 async fn stopped(mut stop: watch::Receiver<bool>) {

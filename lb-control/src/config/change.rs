@@ -1,8 +1,7 @@
 //! Changes made by CLI: what there is to change, from what the API was told, to another
 //! configuration.
 
-use super::model::{Admin, Backend, BackendRef, Check, Config, Name, Service};
-use super::text::parse_vip;
+use super::model::{Admin, Backend, BackendRef, Check, Config, Name, Service, Vip};
 use super::validate::{self, About, Misfit};
 use super::values;
 use crate::types::{BackendPatch, NewBackend, NewService, ServicePatch};
@@ -47,7 +46,7 @@ pub enum Change {
 impl fmt::Display for Change {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::AddService(name, service) => write!(f, "add service {name} {}/tcp", service.vip),
+            Self::AddService(name, service) => write!(f, "add service {name} {}", service.vip),
             Self::SetCheck(name, _) => write!(f, "set the check of service {name}"),
             Self::RemoveService(name) => write!(f, "remove service {name}"),
             Self::AddBackend(name, backend) => write!(
@@ -148,15 +147,22 @@ pub fn apply(config: &Config, change: &Change) -> Result<Config, Refusal> {
 ///
 /// If a value is not allowed.
 pub fn add_service(new: &NewService) -> Result<Change, Refusal> {
+    let vip: Vip = new.vip.parse().map_err(invalid)?;
+    let idle_timeout = match &new.idle_timeout {
+        Some(text) => Some(values::idle_timeout(text).map_err(invalid)?),
+        None => None,
+    };
     let service = Service {
-        vip: parse_vip(&new.vip).map_err(invalid)?,
+        vip,
+        tracked: values::tracked(&vip, new.tracked).map_err(invalid)?,
+        idle_timeout,
         slots: match new.slots {
             Some(slots) => values::slots(i64::from(slots)).map_err(invalid)?,
             None => u32::try_from(capacity::SLOTS_PER_SERVICE).map_err(invalid)?,
         },
         check: match &new.check {
             Some(check) => values::check_from_api(check).map_err(invalid)?,
-            None => super::model::Check::default(),
+            None => values::default_check(&vip).map_err(invalid)?,
         },
         backends: BTreeMap::new(),
     };

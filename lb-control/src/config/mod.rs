@@ -13,7 +13,7 @@ pub use change::{Change, Refusal};
 pub use model::*;
 pub use overlay::{Applied, Overlay};
 pub use parse::{ParseError, check_addresses, check_interfaces, parse};
-pub use text::{InvalidText, format_vip, parse_vip};
+pub use text::InvalidText;
 pub(crate) use values::can_be_slots;
 
 #[cfg(test)]

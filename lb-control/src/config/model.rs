@@ -193,20 +193,20 @@ impl Ha {
     /// Whose this address is, if it is one that a host of the two has for itself: it moves with no
     /// leadership.
     #[must_use]
-    pub fn fixed(&self, address: Ipv4Addr) -> Option<&'static str> {
+    pub fn fixed(&self, address: IpAddr) -> Option<&'static str> {
         let links = self.channel.iter().map(|channel| &channel.links);
         let named = links.filter_map(|links| match links {
             HeartbeatLinks::Own(_) => None,
             HeartbeatLinks::Named(named) => Some(named),
         });
         let mut named = named.flatten();
-        if self.peer == Some(address) {
+        if self.peer.map(IpAddr::from) == Some(address) {
             return Some("`peer` in [ha], an address that the other host has for itself");
         }
         named.find_map(|link| {
-            if link.local == address {
+            if address == link.local {
                 Some("this host's end of one of the heartbeat_links in [ha]")
-            } else if link.remote == address {
+            } else if address == link.remote {
                 Some("the other host's end of one of the heartbeat_links in [ha]")
             } else {
                 None
@@ -243,32 +243,47 @@ impl Config {
         let Some(ha) = &self.ha else {
             return Vec::new();
         };
-        let main = (None, ha.vrid, ha.priority, &ha.addresses, true);
+        let main = (None, ha.vrid, ha.priority, &ha.addresses);
         let groups = ha.groups.iter().map(|group| {
             let name = Some(group.name.clone());
-            let serves = !group.services.is_empty();
-            (name, group.vrid, group.priority, &group.addresses, serves)
+            (name, group.vrid, group.priority, &group.addresses)
         });
         let mut routers = Vec::new();
-        for (group, vrid, priority, addresses, serves) in std::iter::once(main).chain(groups) {
-            for family in [Family::V4, Family::V6] {
-                let mut families = addresses.iter().map(|each| Family::of(each.address));
-                if (serves && family == Family::V4) || families.any(|each| each == family) {
-                    routers.push(VirtualRouter {
-                        group: group.clone(),
-                        family,
-                        vrid,
-                        priority,
-                    });
-                }
-            }
+        for (group, vrid, priority, addresses) in std::iter::once(main).chain(groups) {
+            let named = addresses.iter().map(|each| each.address);
+            let families: BTreeSet<Family> = named
+                .chain(self.vips_of(group.as_ref()))
+                .map(Family::of)
+                .chain(group.is_none().then_some(Family::V4))
+                .collect();
+            routers.extend(families.into_iter().map(|family| VirtualRouter {
+                group: group.clone(),
+                family,
+                vrid,
+                priority,
+            }));
         }
         routers
     }
 
+    /// The addresses of a group's services. A service of no group has its address by the main one,
+    /// unless a service of some group has the same.
+    fn vips_of(&self, group: Option<&Name>) -> BTreeSet<IpAddr> {
+        let vip = |service: &Service| service.vip.ip();
+        let groups = self.ha.iter().flat_map(|ha| &ha.groups);
+        let group_of = |address: IpAddr| {
+            let group = groups.clone().find(|group| {
+                let mut services = group.services.iter();
+                services.any(|name| self.services.get(name).map(vip) == Some(address))
+            });
+            group.map(|group| &group.name)
+        };
+        let vips = self.services.values().map(vip);
+        vips.filter(|address| group_of(*address) == group).collect()
+    }
+
     /// All that a virtual router has where it leads: its services' addresses, and those that are
-    /// named for it. A service of no group has its address by the main one, unless a service of
-    /// some group has the same.
+    /// named for it.
     #[must_use]
     pub fn shared_by(&self, router: &VirtualRouter) -> BTreeSet<OwnedAddress> {
         let Some(ha) = &self.ha else {
@@ -279,21 +294,11 @@ impl Config {
             Some(group) => &group.addresses,
             None => &ha.addresses,
         };
-        let vip = |service: &Service| IpAddr::V4(*service.vip.ip());
-        let group_of = |address: IpAddr| {
-            let mut groups = ha.groups.iter();
-            let group = groups.find(|group| {
-                let mut services = group.services.iter();
-                services.any(|name| self.services.get(name).map(vip) == Some(address))
-            });
-            group.map(|group| &group.name)
-        };
-        let vips = self.services.values().map(vip);
-        let vips = vips.filter(|address| group_of(*address) == router.group.as_ref());
-        let vips = vips.map(|address| OwnedAddress {
+        let vips = self.vips_of(router.group.as_ref());
+        let vips = vips.into_iter().map(|address| OwnedAddress {
             interface: ha.interface.clone(),
             address,
-            prefix: 32,
+            prefix: if address.is_ipv4() { 32 } else { 128 },
         });
         let mut shared: BTreeSet<OwnedAddress> = vips
             .chain(addresses.iter().cloned())
@@ -349,11 +354,34 @@ pub struct BackendRef {
     pub backend: Name,
 }
 
+/// The virtual address of a service: `192.0.2.10:80/tcp`, `[2001:db8::1]:53/udp`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Vip {
+    /// The address and port clients connect to.
+    pub address: SocketAddr,
+    /// What they speak.
+    pub protocol: Protocol,
+}
+
+/// What clients speak.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Protocol {
+    /// Transmission Control Protocol.
+    Tcp,
+    /// User Datagram Protocol.
+    Udp,
+}
+
 /// A virtual address that clients connect to, and the backends that serve it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Service {
-    /// The address and port clients connect to. TCP: `192.0.2.10:80/tcp`.
-    pub vip: SocketAddrV4,
+    /// What clients connect to.
+    pub vip: Vip,
+    /// Whether connections stay with their backends when backends come and go. A service of UDP may
+    /// do without.
+    pub tracked: bool,
+    /// How long a connection may be silent before it may be forgotten, if not as long as for others.
+    pub idle_timeout: Option<Duration>,
     /// Slots of its table: a prime.
     pub slots: u32,
     /// How its backends are checked.
@@ -366,7 +394,7 @@ pub struct Service {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Backend {
     /// Where it listens.
-    pub address: SocketAddrV4,
+    pub address: SocketAddr,
     /// Its share, relative to the others': 1 to 1000.
     pub weight: u16,
     /// What the operator wants of it.
@@ -416,6 +444,20 @@ pub enum Probe {
         /// The status that is expected.
         expect: u16,
     },
+}
+
+impl Vip {
+    /// The address.
+    #[must_use]
+    pub const fn ip(&self) -> IpAddr {
+        self.address.ip()
+    }
+
+    /// The port.
+    #[must_use]
+    pub const fn port(&self) -> u16 {
+        self.address.port()
+    }
 }
 
 impl Default for Check {

@@ -1,8 +1,7 @@
 //! What the CLI changed, as a difference to the file: so that both survive a restart.
 
 use super::change::{self, Change, Refusal};
-use super::model::{Admin, Backend, BackendRef, Config, Name, Service};
-use super::text::format_vip;
+use super::model::{Admin, Backend, BackendRef, Config, Name, Protocol, Service};
 use crate::types::{BackendPatch, Check, NewBackend, NewService, ServicePatch};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -23,6 +22,10 @@ pub struct Overlay {
 #[serde(deny_unknown_fields)]
 struct AddedService {
     vip: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    tracked: Option<bool>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    idle_timeout: Option<String>,
     slots: u32,
     check: Check,
 }
@@ -84,14 +87,9 @@ impl Overlay {
             {
                 continue;
             }
-            overlay.added_services.insert(
-                name.clone(),
-                AddedService {
-                    vip: format_vip(service.vip),
-                    slots: service.slots,
-                    check: Check::from(&service.check),
-                },
-            );
+            overlay
+                .added_services
+                .insert(name.clone(), AddedService::of(service));
             for (backend, wanted) in &service.backends {
                 overlay.add_backend(name, backend, wanted);
             }
@@ -317,8 +315,24 @@ impl Applied {
 }
 
 impl AddedService {
+    fn of(service: &Service) -> Self {
+        let idle_timeout = service.idle_timeout.map(humantime::format_duration);
+        Self {
+            vip: service.vip.to_string(),
+            // What is said of TCP without it.
+            tracked: (service.vip.protocol == Protocol::Udp).then_some(service.tracked),
+            idle_timeout: idle_timeout.map(|it| it.to_string()),
+            slots: service.slots,
+            check: Check::from(&service.check),
+        }
+    }
+
     fn is(&self, known: &Service) -> bool {
-        self.vip == format_vip(known.vip) && self.slots == known.slots
+        let known = Self {
+            check: self.check.clone(),
+            ..Self::of(known)
+        };
+        *self == known
     }
 
     fn patch(&self, name: &Name) -> Result<Change, Refusal> {
@@ -332,6 +346,8 @@ impl AddedService {
         change::add_service(&NewService {
             name: name.to_string(),
             vip: self.vip.clone(),
+            tracked: self.tracked,
+            idle_timeout: self.idle_timeout.clone(),
             slots: Some(self.slots),
             check: Some(self.check.clone()),
         })
@@ -370,7 +386,18 @@ fn without_services(config: &Config) -> Config {
 
 /// Whether it is the same service, with another check or other backends at most.
 fn same_service(one: &Service, other: &Service) -> bool {
-    one.vip == other.vip && one.slots == other.slots
+    let of = |service: &Service| {
+        let Service {
+            vip,
+            tracked,
+            idle_timeout,
+            slots,
+            check: _,
+            backends: _,
+        } = service;
+        (*vip, *tracked, *idle_timeout, *slots)
+    };
+    of(one) == of(other)
 }
 
 fn reference(service: &Name, backend: &Name) -> BackendRef {

@@ -4,8 +4,7 @@ mod group;
 mod ha;
 mod track;
 
-use super::model::{Admin, Backend, BackendRef, Check, Config, Limits, Name, Service};
-use super::text::parse_vip;
+use super::model::{Admin, Backend, BackendRef, Check, Config, Limits, Name, Service, Vip};
 use super::validate::{self, About};
 use super::{raw, values};
 use lb_ebpf::abi::capacity;
@@ -154,7 +153,7 @@ fn read(text: &str) -> Result<Config, Fault> {
         state_dir: path(raw.state_dir.as_ref(), "state_dir", STATE_DIR)?,
         bpffs: path(raw.bpffs.as_ref(), "bpffs", BPFFS)?,
         idle_timeout: judge_or(raw.idle_timeout.as_ref(), IDLE_TIMEOUT, |text| {
-            values::duration("idle_timeout", text, &values::IDLE_TIMEOUT)
+            values::idle_timeout(text)
         })?,
         limits: limits(&raw.limits)?,
         metrics: match &raw.metrics {
@@ -222,6 +221,7 @@ fn explain(message: &str) -> String {
     let suggestion = match unknown {
         "check" => "; did you mean [service.check]?".to_owned(),
         "backend" => "; did you mean [[service.backend]]?".to_owned(),
+        "protocol" => "; it is written with the address: vip = \"192.0.2.10:53/udp\"".to_owned(),
         _ => values::did_you_mean(unknown, known.iter().copied()),
     };
     format!(
@@ -320,9 +320,17 @@ fn add_service(config: &mut Config, raw: &raw::Service) -> Result<(), Fault> {
     })?;
     only(raw.mode.as_ref(), "mode", "nat")?;
     only(raw.scheduler.as_ref(), "scheduler", "maglev")?;
+    let vip: Vip = judge(&raw.vip, |text| {
+        text.parse().map_err(|error| format!("{error}"))
+    })?;
     let service = Service {
-        vip: judge(&raw.vip, |text| {
-            parse_vip(text).map_err(|error| error.to_string())
+        vip,
+        tracked: match &raw.tracked {
+            Some(raw) => judge(raw, |given| values::tracked(&vip, Some(*given)))?,
+            None => judge(&raw.vip, |_| values::tracked(&vip, None))?,
+        },
+        idle_timeout: judge_or(raw.idle_timeout.as_ref(), None, |text| {
+            values::idle_timeout(text).map(Some)
         })?,
         slots: judge_or(
             raw.slots.as_ref(),
@@ -331,7 +339,7 @@ fn add_service(config: &mut Config, raw: &raw::Service) -> Result<(), Fault> {
         )?,
         check: match &raw.check {
             Some(raw) => check(raw)?,
-            None => Check::default(),
+            None => judge(&raw.vip, |_| values::default_check(&vip))?,
         },
         backends: BTreeMap::new(),
     };

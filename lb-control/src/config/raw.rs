@@ -86,6 +86,8 @@ pub(super) struct Service {
     pub(super) vip: Spanned<String>,
     pub(super) mode: Option<Spanned<String>>,
     pub(super) scheduler: Option<Spanned<String>>,
+    pub(super) tracked: Option<Spanned<bool>>,
+    pub(super) idle_timeout: Option<Spanned<String>>,
     pub(super) slots: Option<Spanned<i64>>,
     pub(super) check: Option<Check>,
     #[serde(default)]

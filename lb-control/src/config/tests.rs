@@ -7,7 +7,7 @@ use crate::sync::Version;
 use crate::types::{BackendPatch, NewBackend, NewService};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
 
@@ -57,7 +57,9 @@ fn reads_everything_and_fills_in_the_rest() {
     assert_eq!(config.idle_timeout, Duration::from_secs(120));
     assert_eq!((config.limits.services, config.limits.backends), (4, 1024));
     let www = &config.services[&name("www")];
-    assert_eq!(format_vip(www.vip), "192.0.2.10:80/tcp");
+    assert_eq!(www.vip.to_string(), "192.0.2.10:80/tcp");
+    assert!(www.tracked);
+    assert_eq!(www.idle_timeout, None);
     assert_eq!(www.slots, 251);
     assert_eq!(www.check.timeout, Duration::from_millis(500));
     assert_eq!(www.check.to_string(), "http /healthz 200 every 500ms");
@@ -125,20 +127,52 @@ fn values_out_of_range_are_refused_where_they_are() {
     refused(
         "10.0.2.11:8080",
         "[2001:db8::1]:80",
-        &["wrong address family", "IPv4"],
+        &[
+            "another version of IP than 192.0.2.10:80/tcp",
+            "address of IPv4",
+        ],
     );
     refused("10.0.2.11:8080", "127.0.0.1:80", &["loopback"]);
     refused("10.0.2.11:8080", "224.0.0.1:80", &["multicast"]);
     refused("10.0.2.11:8080", "0.0.0.0:80", &["unspecified"]);
+    refused("10.0.2.11:8080", "[fe80::1]:80", &["link-local"]);
+    refused("10.0.2.11:8080", "[ff02::1]:80", &["multicast"]);
+    refused("10.0.2.11:8080", "[::1]:80", &["loopback"]);
+    refused("10.0.2.11:8080", "[::]:80", &["unspecified"]);
     refused(
-        "192.0.2.10:80",
-        "192.0.2.10:80/udp",
-        &["UDP is not in this release"],
+        "10.0.2.11:8080",
+        "[::ffff:10.0.2.11]:80",
+        &["in the form of IPv6"],
+    );
+    refused(
+        "10.0.2.11:8080",
+        "2001:db8::1",
+        &["has no port: write it as [2001:db8::1]:8080"],
     );
     refused(
         "192.0.2.10:80",
-        "[2001:db8::1]:80/tcp",
-        &["wrong address family"],
+        "192.0.2.10:80/upd",
+        &["is not a protocol", "tcp or udp"],
+    );
+    refused(
+        "192.0.2.10:80\"",
+        "192.0.2.10:80\"\ntracked = false",
+        &["always stay", "services of UDP"],
+    );
+    refused(
+        "192.0.2.10:25/tcp",
+        "192.0.2.10:53/udp",
+        &["192.0.2.10:53/udp needs a check", "or none"],
+    );
+    refused(
+        "192.0.2.10:80\"",
+        "192.0.2.10:80\"\nprotocol = \"udp\"",
+        &["unknown key \"protocol\"", "it is written with the address"],
+    );
+    refused(
+        "192.0.2.10:80\"",
+        "192.0.2.10:80\"\nidle_timeout = \"0s\"",
+        &["idle_timeout 0s is out of range"],
     );
     refused(
         "\"120s\"",
@@ -204,6 +238,45 @@ fn duplicates_point_at_the_second_and_name_the_first() {
         "\"web1\"",
         &["there is a backend www/web1 already"],
     );
+}
+
+#[test]
+fn an_address_serves_protocols_apart() {
+    let both = FULL.replace(
+        "192.0.2.10:25/tcp\"",
+        "192.0.2.10:80/udp\"\nidle_timeout = \"30s\"\n[service.check]\ntype = \"none\"\n\
+         [[service.backend]]\nname = \"web1\"\naddress = \"10.0.2.11:8080\"",
+    );
+    let config = read(&both).unwrap();
+    let mail = &config.services[&name("mail")];
+    assert_eq!(mail.vip.to_string(), "192.0.2.10:80/udp");
+    assert!(!mail.tracked);
+    assert_eq!(mail.idle_timeout, Some(Duration::from_secs(30)));
+    // Two of the same protocol cannot be told apart on the way back.
+    let third = "[[service]]\nname = \"third\"\nvip = \"192.0.2.11:80/udp\"\ntracked = true\n\
+         [service.check]\ntype = \"none\"\n\
+         [[service.backend]]\nname = \"web1\"\naddress = \"10.0.2.11:8080\"\n";
+    let error = read(&(both.clone() + third)).unwrap_err().to_string();
+    assert!(error.contains("is backend mail/web1 already"), "{error}");
+    let other = third.replace("10.0.2.11", "10.0.2.13");
+    let config = read(&(both + &other)).unwrap();
+    assert!(config.services[&name("third")].tracked);
+}
+
+#[test]
+fn services_of_ipv6() {
+    let six = FULL
+        .replace("192.0.2.10:80", "[2001:db8::10]:80")
+        .replace("10.0.2.11:8080", "[2001:db8:2::11]:8080")
+        .replace("10.0.2.12:8080", "[2001:db8:2::12]:8080");
+    let config = read(&six).unwrap();
+    let www = &config.services[&name("www")];
+    assert_eq!(www.vip.to_string(), "[2001:db8::10]:80/tcp");
+    let web1 = &www.backends[&name("web1")];
+    assert_eq!(web1.address.to_string(), "[2001:db8:2::11]:8080");
+    let mixed = six.replace("[2001:db8:2::12]", "10.0.2.12");
+    let error = read(&mixed).unwrap_err().to_string();
+    assert!(error.contains("give an address of IPv6"), "{error}");
 }
 
 #[test]
@@ -278,6 +351,8 @@ fn changes_that_do_not_fit_are_refused() {
     let new = NewService {
         name: "x".to_owned(),
         vip: "192.0.2.10:80".to_owned(),
+        tracked: None,
+        idle_timeout: None,
         slots: None,
         check: None,
     };
@@ -358,15 +433,25 @@ fn some_check() -> impl Strategy<Value = Check> {
 prop_compose! {
     /// Few names and addresses, so that two configurations have much in common.
     fn some_config()(
-        services in proptest::collection::btree_map(0_u8..4, (0_u8..6, some_check()), 0..4),
+        services in proptest::collection::btree_map(
+            0_u8..4, (0_u8..6, some_check(), any::<(bool, bool, bool)>()), 0..4),
         backends in proptest::collection::vec(
             (0_u8..4, 0_u8..4, 0_u8..6, 1_u16..=3, any::<bool>()), 0..12),
     ) -> Config {
         let mut config = Config { services: BTreeMap::new(), ..full() };
-        for (service, (vip, check)) in services {
+        for (service, (vip, check, (is_ipv6, is_udp, option))) in services {
+            let ip = match is_ipv6 {
+                true => IpAddr::from([0x2001, 0xdb8, 0, 0, 0, 0, 0, vip.into()]),
+                false => IpAddr::from([192, 0, 2, vip]),
+            };
             // What does not fit is left out, by the same judgement as everywhere.
             let _ = validate::add_service(&mut config, &name(&format!("s{service}")), Service {
-                vip: SocketAddrV4::new(Ipv4Addr::new(192, 0, 2, vip), 80),
+                vip: Vip {
+                    address: SocketAddr::new(ip, 80),
+                    protocol: if is_udp { Protocol::Udp } else { Protocol::Tcp },
+                },
+                tracked: !is_udp || option,
+                idle_timeout: option.then_some(Duration::from_secs(30)),
                 slots: 251,
                 check,
                 backends: BTreeMap::new(),
@@ -377,8 +462,14 @@ prop_compose! {
                 service: name(&format!("s{service}")),
                 backend: name(&format!("b{backend}")),
             };
+            let address = match config.services.get(&reference.service) {
+                    Some(of) if of.vip.ip().is_ipv6() => {
+                        SocketAddr::from(([0x2001, 0xdb8, 2, 0, 0, 0, 0, address.into()], 80))
+                    }
+                    _ => SocketAddr::from(([10, 0, 2, address], 80)),
+            };
             let _ = validate::add_backend(&mut config, &reference, Backend {
-                address: SocketAddrV4::new(Ipv4Addr::new(10, 0, 2, address), 80),
+                address,
                 weight,
                 admin: if drain { Admin::Drain } else { Admin::Ready },
             });
@@ -405,7 +496,8 @@ proptest! {
         let again = kept.apply(&base).config;
         for (name, service) in &running.services {
             let before = base.services.get(name);
-            if before.is_some_and(|before| before.vip == service.vip) {
+            let of = |it: &Service| (it.vip, it.tracked, it.idle_timeout);
+            if before.is_some_and(|before| of(before) == of(service)) {
                 prop_assert_eq!(again.services.get(name).map(|s| &s.check), Some(&service.check));
             }
         }
@@ -415,7 +507,7 @@ proptest! {
     #[test]
     fn no_text_makes_the_reader_panic(text in "\\PC*") {
         let _ = read(&text);
-        let _ = parse_vip(&text);
+        let _ = text.parse::<Vip>();
         let _ = text.parse::<BackendRef>();
     }
 }
@@ -549,6 +641,21 @@ fn each_group_has_a_router_for_each_family_that_it_has_addresses_of() {
     let six = ["fe80::1/128 dev eth0", "2001:db8::1/64 dev eth1"];
     assert_eq!(shared(&config, 2), six);
     assert_eq!(shared(&config, 3), ["192.0.2.10/32 dev eth0"]);
+}
+
+#[test]
+fn a_service_has_its_address_by_a_router_of_its_family() {
+    let six = FULL
+        .replace("192.0.2.10:80", "[2001:db8::10]:80")
+        .replace("10.0.2.11:8080", "[2001:db8:2::11]:8080")
+        .replace("10.0.2.12:8080", "[2001:db8:2::12]:8080");
+    let config = read(&(six + HA)).unwrap();
+    assert_eq!(config.virtual_routers().len(), 2);
+    let main = [
+        "2001:db8::10/128 dev eth0",
+        "fe80::200:5eff:fe00:233/128 dev eth0",
+    ];
+    assert_eq!(shared(&config, 1), main);
 }
 
 #[test]
@@ -805,6 +912,8 @@ fn a_hosts_own_address_is_not_shared() {
         name: "late".to_owned(),
         vip: "192.0.2.3:80/tcp".to_owned(),
         slots: None,
+        tracked: None,
+        idle_timeout: None,
         check: None,
     };
     let add = change::add_service(&new).unwrap();

@@ -1,10 +1,9 @@
 //! How names, addresses and checks are written.
 
-use super::model::{Admin, BackendRef, Check, Name, Probe};
+use super::model::{Admin, BackendRef, Check, Name, Probe, Protocol, Vip};
 use super::values;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use std::fmt;
-use std::net::SocketAddrV4;
 use std::str::FromStr;
 
 /// Text that is not what it should be: says what it should be.
@@ -88,33 +87,47 @@ impl fmt::Display for Check {
     }
 }
 
-/// Reads a virtual address: `192.0.2.10:80/tcp`, where `/tcp` may be left out.
-///
-/// # Errors
-///
-/// If it is something else, says what would be right.
-pub fn parse_vip(text: &str) -> Result<SocketAddrV4, InvalidText> {
-    let address = match text.rsplit_once('/') {
-        None | Some((_, "tcp")) => text.strip_suffix("/tcp").unwrap_or(text),
-        Some((_, "udp")) => {
-            return Err(InvalidText(format!(
-                "{text:?}: UDP is not in this release, only TCP: 192.0.2.10:80/tcp"
-            )));
-        }
-        Some((_, protocol)) => {
-            return Err(InvalidText(format!(
-                "{text:?}: {protocol:?} is not a protocol this release has; write it as \
-                 192.0.2.10:80/tcp"
-            )));
-        }
-    };
-    values::address(address, "a virtual address", "192.0.2.10:80/tcp").map_err(InvalidText)
+impl FromStr for Vip {
+    type Err = InvalidText;
+
+    /// `192.0.2.10:80/tcp`, where `/tcp` may be left out.
+    fn from_str(text: &str) -> Result<Self, InvalidText> {
+        let (address, protocol) = match text.rsplit_once('/') {
+            None => (text, Protocol::Tcp),
+            Some((address, "tcp")) => (address, Protocol::Tcp),
+            Some((address, "udp")) => (address, Protocol::Udp),
+            Some((_, protocol)) => {
+                return Err(InvalidText(format!(
+                    "{text:?}: {protocol:?} is not a protocol of services: tcp or udp, as \
+                     192.0.2.10:80/tcp"
+                )));
+            }
+        };
+        let address = values::address(
+            address,
+            "a virtual address",
+            "192.0.2.10:80/tcp or [2001:db8::10]:80/tcp",
+        );
+        Ok(Self {
+            address: address.map_err(InvalidText)?,
+            protocol,
+        })
+    }
 }
 
-/// Writes a virtual address: `192.0.2.10:80/tcp`.
-#[must_use]
-pub fn format_vip(vip: SocketAddrV4) -> String {
-    format!("{vip}/tcp")
+impl fmt::Display for Vip {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.address, self.protocol)
+    }
+}
+
+impl fmt::Display for Protocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Tcp => "tcp",
+            Self::Udp => "udp",
+        })
+    }
 }
 
 macro_rules! serde_as_text {

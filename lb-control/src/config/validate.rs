@@ -4,7 +4,6 @@
 //! is held against all that are there: so every pair is looked at once, when its second is added.
 
 use super::model::{Backend, BackendRef, Config, Ha, Name, Service};
-use super::text::format_vip;
 use std::collections::BTreeSet;
 use std::collections::btree_map::Entry;
 use std::net::IpAddr;
@@ -56,7 +55,7 @@ pub(super) fn add_service(
         ));
     }
     if let Some(ha) = &config.ha {
-        if has(ha, (*service.vip.ip()).into()) {
+        if has(ha, service.vip.ip()) {
             return Err(misfit(
                 About::Address,
                 format!(
@@ -65,7 +64,7 @@ pub(super) fn add_service(
                 ),
             ));
         }
-        if let Some(whose) = ha.fixed(*service.vip.ip()) {
+        if let Some(whose) = ha.fixed(service.vip.ip()) {
             return Err(misfit(
                 About::Address,
                 format!(
@@ -76,12 +75,14 @@ pub(super) fn add_service(
         }
         let vips = config.services.values().map(|each| each.vip.ip());
         let vips: BTreeSet<_> = vips.chain([service.vip.ip()]).collect();
-        if vips.len() + ha.addresses.len() > ADVERTISED_MAX {
+        let named = ha.addresses.iter().map(|each| each.address);
+        let family = |each: &IpAddr| each.is_ipv4() == service.vip.ip().is_ipv4();
+        if vips.into_iter().chain(named).filter(family).count() > ADVERTISED_MAX {
             return Err(misfit(
                 About::Count,
                 format!(
-                    "service {name} has one address too many: [ha] can share {ADVERTISED_MAX} at \
-                     most"
+                    "service {name} has one address too many: [ha] can share {ADVERTISED_MAX} of \
+                     a family at most"
                 ),
             ));
         }
@@ -91,9 +92,9 @@ pub(super) fn add_service(
             return Err(misfit(
                 About::Address,
                 format!(
-                    "service {other_name} has {} already: every service has its own address and \
-                     port",
-                    format_vip(service.vip)
+                    "service {other_name} has {} already: every service has its own address, port \
+                     and protocol",
+                    service.vip
                 ),
             ));
         }
@@ -162,13 +163,27 @@ pub(super) fn add_backend(
         ));
     }
     if let Some(ha) = &config.ha
-        && has(ha, (*backend.address.ip()).into())
+        && has(ha, backend.address.ip())
     {
         return Err(misfit(
             About::Address,
             format!(
                 "{} is among the addresses of [ha]: a backend has an address of its own",
                 backend.address.ip()
+            ),
+        ));
+    }
+    let own = config.services.get(&name.service).map(|own| own.vip);
+    if let Some(vip) = own
+        && vip.ip().is_ipv4() != backend.address.is_ipv4()
+    {
+        return Err(misfit(
+            About::Address,
+            format!(
+                "{} is of another version of IP than {vip}, and addresses are translated within one: \
+                 give an address of {}",
+                backend.address,
+                if vip.ip().is_ipv4() { "IPv4" } else { "IPv6" },
             ),
         ));
     }
@@ -184,7 +199,9 @@ pub(super) fn add_backend(
             ));
         }
         for (other_name, other) in &service.backends {
-            if other.address == backend.address {
+            if other.address == backend.address
+                && own.is_none_or(|own| own.protocol == service.vip.protocol)
+            {
                 return Err(misfit(
                     About::Address,
                     format!(

@@ -1,8 +1,8 @@
 //! Single values: what is allowed, said once, for the file and the API.
 
-use super::model::{Admin, Check, Probe};
+use super::model::{Admin, Check, Probe, Protocol, Vip};
 use crate::types;
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ const PATH_MAX: usize = 1_024;
 const HOST_MAX: usize = 255;
 
 /// How long a connection may be silent.
-pub(super) const IDLE_TIMEOUT: RangeInclusive<Duration> = SECOND..=DAY;
+const IDLE_TIMEOUT: RangeInclusive<Duration> = SECOND..=DAY;
 
 /// `; did you mean "x"?` if one of `known` is close to `text`, else nothing.
 pub(super) fn did_you_mean<'a>(text: &str, known: impl IntoIterator<Item = &'a str>) -> String {
@@ -35,19 +35,14 @@ pub(super) fn did_you_mean<'a>(text: &str, known: impl IntoIterator<Item = &'a s
 }
 
 /// An address and port that a packet can be sent to.
-pub(super) fn address(text: &str, what: &str, example: &str) -> Result<SocketAddrV4, String> {
+pub(super) fn address(text: &str, what: &str, example: &str) -> Result<SocketAddr, String> {
     let address = match text.parse::<SocketAddr>() {
-        Ok(SocketAddr::V4(address)) => address,
-        Ok(SocketAddr::V6(_)) => {
-            return Err(format!(
-                "{text:?} is of the wrong address family: IPv6 is not in this release, only IPv4: \
-                 {example}"
-            ));
-        }
-        Err(_) if text.parse::<Ipv4Addr>().is_ok() => {
-            return Err(format!("{text:?} has no port: write it as {text}:8080"));
-        }
+        Ok(address) => address,
         Err(_) => {
+            if let Ok(ip) = text.trim_matches(['[', ']']).parse::<IpAddr>() {
+                let address = SocketAddr::new(ip, 8080);
+                return Err(format!("{text:?} has no port: write it as {address}"));
+            }
             let port = text.rsplit_once(':').map_or("", |(_, port)| port);
             if !port.is_empty()
                 && port.bytes().all(|each| each.is_ascii_digit())
@@ -56,7 +51,7 @@ pub(super) fn address(text: &str, what: &str, example: &str) -> Result<SocketAdd
                 return Err(format!("{text:?}: port {port} is out of range: 1 to 65535"));
             }
             return Err(format!(
-                "{text:?} is not {what}: IPv4 address and port, as {example}"
+                "{text:?} is not {what}: IP address and port, as {example}"
             ));
         }
     };
@@ -64,15 +59,7 @@ pub(super) fn address(text: &str, what: &str, example: &str) -> Result<SocketAdd
         return Err(format!("{text:?}: port 0 is out of range: 1 to 65535"));
     }
     let ip = address.ip();
-    let kind = if ip.is_unspecified() {
-        "the unspecified address"
-    } else if ip.is_loopback() {
-        "a loopback address"
-    } else if ip.is_multicast() {
-        "a multicast address"
-    } else if ip.is_broadcast() {
-        "the broadcast address"
-    } else {
+    let Some(kind) = unfit(ip) else {
         return Ok(address);
     };
     Err(format!(
@@ -80,8 +67,67 @@ pub(super) fn address(text: &str, what: &str, example: &str) -> Result<SocketAdd
     ))
 }
 
-pub(super) fn backend_address(text: &str) -> Result<SocketAddrV4, String> {
-    address(text, "a backend's address", "10.0.2.11:8080")
+/// What an address is, if it is not one that other hosts reach.
+fn unfit(ip: IpAddr) -> Option<&'static str> {
+    let is_broadcast = match ip {
+        IpAddr::V4(ip) => ip.is_broadcast(),
+        IpAddr::V6(_) => false,
+    };
+    if ip.is_unspecified() {
+        Some("the unspecified address")
+    } else if ip.is_loopback() {
+        Some("a loopback address")
+    } else if ip.is_multicast() {
+        Some("a multicast address")
+    } else if is_broadcast {
+        Some("the broadcast address")
+    } else {
+        match ip {
+            IpAddr::V6(ip) if ip.is_unicast_link_local() => {
+                Some("a link-local address, which says not on which link")
+            }
+            IpAddr::V6(ip) if ip.to_ipv4_mapped().is_some() => {
+                Some("an IPv4 address in the form of IPv6, which is never sent")
+            }
+            IpAddr::V4(_) | IpAddr::V6(_) => None,
+        }
+    }
+}
+
+pub(super) fn backend_address(text: &str) -> Result<SocketAddr, String> {
+    address(
+        text,
+        "a backend's address",
+        "10.0.2.11:8080 or [2001:db8:2::11]:8080",
+    )
+}
+
+/// Whether connections of a service stay with their backends.
+pub(super) fn tracked(vip: &Vip, given: Option<bool>) -> Result<bool, String> {
+    match (vip.protocol, given) {
+        (Protocol::Tcp, Some(false)) => Err(format!(
+            "connections of TCP always stay with their backends: tracked = false is for services of \
+             UDP, and {vip} is none"
+        )),
+        (Protocol::Tcp, _) => Ok(true),
+        (Protocol::Udp, given) => Ok(given.unwrap_or(false)),
+    }
+}
+
+/// How the backends of a service are checked if nothing else is said.
+pub(super) fn default_check(vip: &Vip) -> Result<Check, String> {
+    match vip.protocol {
+        Protocol::Tcp => Ok(Check::default()),
+        Protocol::Udp => Err(format!(
+            "{vip} needs a check that says how its backends are asked: type tcp or http, at a port \
+             where they answer that, or none"
+        )),
+    }
+}
+
+/// How long connections of a service may be silent, if that is said.
+pub(super) fn idle_timeout(text: &str) -> Result<Duration, String> {
+    duration("idle_timeout", text, &IDLE_TIMEOUT)
 }
 
 /// Where metrics are served: without a password, so only to this host.

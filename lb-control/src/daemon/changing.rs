@@ -76,6 +76,15 @@ impl<D: Dataplane> Daemon<D> {
             wanted => change::apply(&self.running, wanted)?,
         };
         self.fits(&prepared.next).map_err(Refusal::Invalid)?;
+        if let Change::AddService(..) = wanted
+            && let Some(leading) = &self.leading
+        {
+            let before = leading.unshared(&self.running);
+            let mut after = leading.unshared(&prepared.next).into_iter();
+            if let Some(unshared) = after.find(|it| !before.contains(it)) {
+                return Err(Refusal::Invalid(unshared));
+            }
+        }
         Ok(prepared)
     }
 

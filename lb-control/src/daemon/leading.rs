@@ -6,14 +6,14 @@ use super::pairing::Pairing;
 use super::peer::{Consequence, Peer};
 use super::tracking::{self, Lowering};
 use super::{Daemon, PATIENCE};
-use crate::config::{Admin, BackendRef, Config, Ha, Name, VirtualRouter};
+use crate::config::{Admin, BackendRef, Config, Ha, Name, Service, VirtualRouter};
 use crate::dataplane::Dataplane;
 use crate::proto::vrrp::{Priority, seal};
 use crate::shell::heartbeat;
 use crate::shell::tracking::Missing;
 use crate::shell::vrrp::{self, Event, Router, Wanted};
 use crate::types;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Instant;
 
@@ -259,6 +259,29 @@ fn leader(duty: &Duty) -> Option<types::HaLeader> {
     })
 }
 
+impl Leading {
+    /// Services of `config` whose addresses no virtual router of this host shares, and what to do.
+    /// Routers are started with lbd: for each group, those of the families that the file names.
+    pub(super) fn unshared(&self, config: &Config) -> Vec<String> {
+        let shared: BTreeSet<IpAddr> = self
+            .duties()
+            .flat_map(|duty| config.shared_by(&duty.is))
+            .map(|owned| owned.address)
+            .collect();
+        let services = config.services.iter();
+        let services = services.filter(|(_, service)| !shared.contains(&service.vip.ip()));
+        let alarm = |(name, service): (&Name, &Service)| {
+            let vip = service.vip.ip();
+            let family = if vip.is_ipv4() { "IPv4" } else { "IPv6" };
+            format!(
+                "no host takes {vip} of service {name}: lbd was started without addresses of {family} \
+                 for its group in the file; add the service there, on both hosts, and restart lbd"
+            )
+        };
+        services.map(alarm).collect()
+    }
+}
+
 impl<D: Dataplane> Daemon<D> {
     /// Tells the virtual routers what to share, and whether they may lead.
     pub(super) fn tell_router(&mut self) {
@@ -345,7 +368,7 @@ impl<D: Dataplane> Daemon<D> {
         ready.peek().is_some()
             && ready.all(|(backend, it)| {
                 let up = self.world.up.get(&BackendRef::new(name, backend));
-                up == Some(&false) || self.world.unreachable.contains_key(it.address.ip())
+                up == Some(&false) || self.world.unreachable.contains_key(&it.address.ip())
             })
     }
 

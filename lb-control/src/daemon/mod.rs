@@ -38,11 +38,11 @@ use crate::shell::vrrp::{self, Router};
 use crate::state::changes;
 use crate::sync::{Snapshot, Version};
 use anyhow::Context as _;
-use lb_ebpf::abi::{BackendId, Flow, FlowKey, ServiceId, Slot};
+use lb_ebpf::abi::{BackendId, Features, Flow, FlowKey, ServiceId, Slot};
 use leading::Leading;
 use pairing::Pairing;
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 use switching::Switching;
 use tokio::sync::mpsc;
@@ -103,6 +103,13 @@ pub trait Host: Send {
     /// The daemon's loop turns: whoever hears this no longer may take it for hung. Said by the loop
     /// alone, whatever else looks at the host.
     fn turns(&mut self);
+
+    /// Has the program do what these are needed for, and no more. Packets do not notice.
+    ///
+    /// # Errors
+    ///
+    /// If there is no such program: the one before goes on.
+    fn use_features(&mut self, features: Features) -> anyhow::Result<()>;
 }
 
 /// How often the host is looked at, if nothing is found to be missing before.
@@ -316,7 +323,10 @@ impl<D: Dataplane> Daemon<D> {
     fn has_tables(&self) -> bool {
         let mut services = self.running.services.values();
         services.all(|service| {
-            let known = self.tables.services.get(&desired::service_key(service.vip));
+            let known = self
+                .tables
+                .services
+                .get(&desired::service_key(&service.vip));
             let slots = known.and_then(|known| self.tables.slots.get(&known.id));
             let filled = slots.is_some_and(|slots| slots.iter().any(|slot| *slot != Slot::EMPTY));
             filled || service.backends.is_empty()
@@ -326,7 +336,7 @@ impl<D: Dataplane> Daemon<D> {
     /// Backends that have slots served until now, and go on until a check says otherwise.
     fn adopt_health(&mut self) {
         for (name, service) in &self.running.services {
-            let key = desired::service_key(service.vip);
+            let key = desired::service_key(&service.vip);
             let Some(known) = self.tables.services.get(&key) else {
                 continue;
             };
@@ -335,7 +345,7 @@ impl<D: Dataplane> Daemon<D> {
             for (backend_name, backend) in &service.backends {
                 let serves = self.tables.backends.iter().any(|(id, b)| {
                     b.service == known.id
-                        && b.addr == backend.address.ip().octets()
+                        && b.addr == backend.address.ip().into()
                         && b.port == backend.address.port().to_be_bytes()
                         && owners.contains(id)
                 });
@@ -368,8 +378,12 @@ impl<D: Dataplane> Daemon<D> {
         let mut stopping = false;
         tokio::pin!(stop);
         while !(stopping && self.is_through()) {
-            let period = (self.running.idle_timeout / 10)
-                .clamp(Duration::from_millis(100), Duration::from_secs(10));
+            let services = self.running.services.values();
+            let shortest = services.filter_map(|service| service.idle_timeout).min();
+            let shortest = shortest.map_or(self.running.idle_timeout, |shortest| {
+                shortest.min(self.running.idle_timeout)
+            });
+            let period = (shortest / 10).clamp(Duration::from_millis(100), Duration::from_secs(10));
             tokio::select! {
                 () = &mut stop, if !stopping => {
                     self.hand_over_at_the_end();
@@ -453,7 +467,7 @@ impl<D: Dataplane> Daemon<D> {
                         up,
                     },
                 );
-                addresses.insert(*backend.address.ip());
+                addresses.insert(backend.address.ip());
             }
         }
         // The leader's backends that have left and finish their connections are not configured.
@@ -461,7 +475,7 @@ impl<D: Dataplane> Daemon<D> {
             .mirror()
             .into_iter()
             .flat_map(|it| it.backends.values());
-        addresses.extend(mirrored.map(|backend| Ipv4Addr::from(backend.addr)));
+        addresses.extend(mirrored.map(|backend| IpAddr::from(backend.addr)));
         self.checker.set_targets(targets);
         self.resolver.set_targets(addresses);
     }
@@ -540,7 +554,7 @@ impl<D: Dataplane> Daemon<D> {
             let panic = panic.or_insert_with(|| Panic::new(window));
             let ready = service.backends.iter();
             let ready = ready.filter(|(_, backend)| backend.admin == Admin::Ready);
-            let ready: BTreeMap<BackendRef, &Ipv4Addr> = ready
+            let ready: BTreeMap<BackendRef, IpAddr> = ready
                 .map(|(backend, it)| (BackendRef::new(name, backend), it.address.ip()))
                 .collect();
             panic.retain(window, &ready.keys().cloned().collect());
@@ -622,10 +636,15 @@ impl<D: Dataplane> Daemon<D> {
     }
 
     /// Writes what differs. After a failure the tables are read again, so that the next attempt
-    /// starts from what they hold.
+    /// starts from what they hold. The program knows what is new in them before they hold it, and
+    /// what is gone no longer.
     fn write(&mut self, wanted: Tables) -> anyhow::Result<()> {
+        let features = |tables: &Tables| desired::features(tables.services.keys());
+        let (before, after) = (features(&self.tables), features(&wanted));
         let steps = reconcile::plan(&self.tables, &wanted);
-        let result = reconcile::apply(&mut self.dataplane, &steps);
+        let result = self.here.use_features(before.and(after));
+        let result = result.and_then(|()| Ok(reconcile::apply(&mut self.dataplane, &steps)?));
+        let result = result.and_then(|()| self.here.use_features(after));
         if result.is_ok() {
             self.tables = wanted;
         } else if let Ok(tables) = self.dataplane.read() {
@@ -634,7 +653,6 @@ impl<D: Dataplane> Daemon<D> {
         // Not only when it is swept: a slot that settles and changes again in between is dirty
         // anew, and has all of the idle time before it.
         self.dirty.update(&self.tables, sweeping::now_ms()?, false);
-        let result = result.map_err(anyhow::Error::new);
         self.failure = result.as_ref().err().map(chain);
         if !steps.is_empty() || result.is_err() {
             self.publish();

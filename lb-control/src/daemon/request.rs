@@ -14,7 +14,7 @@ pub enum Request {
     /// Change the configuration. Answered with the new revision once the maps follow.
     Change {
         /// What to change.
-        change: Change,
+        change: Box<Change>,
         /// Refuse unless this is the revision.
         if_revision: Option<u64>,
         /// Where the answer goes.
@@ -62,7 +62,7 @@ impl Handle {
     pub async fn change(&self, change: Change, if_revision: Option<u64>) -> Result<u64, Refusal> {
         let (reply, answer) = oneshot::channel();
         self.send(Request::Change {
-            change,
+            change: Box::new(change),
             if_revision,
             reply,
         })

@@ -11,6 +11,7 @@ use crate::types::{self, Flows, Slots, Stats, Status};
 use lb_ebpf::abi::{BackendId, ServiceId, Slot, SlotState, Tracking, Traffic};
 use lb_ebpf::reason::Reason;
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 
 impl<D: Dataplane> Daemon<D> {
     pub(super) fn status(&self) -> Status {
@@ -54,6 +55,8 @@ impl<D: Dataplane> Daemon<D> {
         }));
         alarms.extend(self.unshared_alarm());
         alarms.extend(self.leading.iter().flat_map(Leading::alarms));
+        let unshared = |leading: &Leading| leading.unshared(&self.running);
+        alarms.extend(self.leading.iter().flat_map(unshared));
         alarms.extend(self.pairing.iter().flat_map(Pairing::alarms));
         if self.leads() && self.peer_leads() {
             alarms.push(
@@ -123,7 +126,10 @@ impl<D: Dataplane> Daemon<D> {
     }
 
     fn service(&self, name: &Name, service: &Service) -> types::Service {
-        let known = self.tables.services.get(&desired::service_key(service.vip));
+        let known = self
+            .tables
+            .services
+            .get(&desired::service_key(&service.vip));
         let id = known.map(|service| service.id);
         let slots = id
             .and_then(|id| self.tables.slots.get(&id))
@@ -137,7 +143,7 @@ impl<D: Dataplane> Daemon<D> {
         backends.extend(self.all_leaving(name, id, &owned));
         types::Service {
             name: name.to_string(),
-            vip: format!("{}/tcp", service.vip),
+            vip: service.vip.to_string(),
             slots: by_state(slots),
             check: describe(&service.check),
             backends,
@@ -156,7 +162,7 @@ impl<D: Dataplane> Daemon<D> {
         };
         let id = self.ids.get(&backend).copied().unwrap_or(0);
         let health = self.health.get(&backend);
-        let unreachable = self.world.unreachable.get(config.address.ip());
+        let unreachable = self.world.unreachable.get(&config.address.ip());
         let (operational, reason) = match (unreachable, self.world.up.get(&backend)) {
             (Some(reason), _) => ("unresolved", reason.clone()),
             (None, Some(up)) => (
@@ -197,11 +203,8 @@ impl<D: Dataplane> Daemon<D> {
         backends
             .filter(|(backend, entry)| Some(entry.service) == id && !configured.contains(backend))
             .map(|(backend, entry)| {
-                let address = format!(
-                    "{}:{}",
-                    std::net::Ipv4Addr::from(entry.addr),
-                    u16::from_be_bytes(entry.port)
-                );
+                let port = u16::from_be_bytes(entry.port);
+                let address = SocketAddr::new(entry.addr.into(), port).to_string();
                 let (slots, draining_slots) = owned.of(*backend);
                 types::Backend {
                     service: service.to_string(),
@@ -228,7 +231,7 @@ impl<D: Dataplane> Daemon<D> {
         let mut services = BTreeMap::new();
         let mut backends = BTreeMap::new();
         for (name, service) in &self.running.services {
-            let key = desired::service_key(service.vip);
+            let key = desired::service_key(&service.vip);
             let Some(known) = self.tables.services.get(&key) else {
                 continue;
             };

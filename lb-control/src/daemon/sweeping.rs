@@ -55,13 +55,13 @@ impl<D: Dataplane> Daemon<D> {
             }
         }
         let configured = self.ids.values().copied().collect();
-        let idle_ms = u32::try_from(self.running.idle_timeout.as_millis()).unwrap_or(u32::MAX);
+        let idle = sweep::IdleTimes::new(&self.running, &self.tables);
         let swept = sweep::sweep(
             &self.tables,
             &flows,
             &self.dirty,
             &configured,
-            (now_ms, idle_ms),
+            (now_ms, &idle),
         );
         self.recorded = swept.recorded;
         if self.mirror().is_some() {
@@ -75,7 +75,7 @@ impl<D: Dataplane> Daemon<D> {
         self.apply(swept.tables)?;
         if self
             .led_since_ms
-            .is_some_and(|since| now_ms.wrapping_sub(since) > idle_ms)
+            .is_some_and(|since| now_ms.wrapping_sub(since) > idle.longest())
         {
             self.led_since_ms = None;
         }

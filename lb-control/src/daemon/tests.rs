@@ -9,8 +9,8 @@ use crate::config::{Change, change};
 use crate::dataplane::Memory;
 use crate::proto::next_hop::NextHop;
 use crate::types::{BackendPatch, NewBackend};
-use lb_ebpf::abi::{Slot, SlotState, Tracking, Traffic};
-use std::net::{Ipv4Addr, SocketAddrV4};
+use lb_ebpf::abi::{Addr, Features, Slot, SlotState, Tracking, Traffic};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -71,6 +71,10 @@ impl Host for Nothing {
     fn turns(&mut self) {
         self.turns.fetch_add(1, Ordering::Relaxed);
     }
+
+    fn use_features(&mut self, _: Features) -> anyhow::Result<()> {
+        Ok(())
+    }
 }
 
 impl Daemon<Memory> {
@@ -84,9 +88,9 @@ impl Daemon<Memory> {
 /// Tells the daemon that backends can be reached and are up, or down.
 fn checked(daemon: &mut Daemon<Memory>, backends: &[u8], up: bool) {
     for &n in backends {
-        let address = SocketAddrV4::new(Ipv4Addr::new(10, 0, 2, n), 80);
+        let address = SocketAddr::from(([10, 0, 2, n], 80));
         daemon.on_next_hop(NextHopEvent {
-            address: *address.ip(),
+            address: address.ip(),
             next_hop: Ok(NextHop {
                 ifindex: 2,
                 source: [2, 0, 0, 0, 0, 1],
@@ -122,7 +126,7 @@ fn owned(daemon: &Daemon<Memory>, n: u8) -> usize {
         tables
             .backends
             .get(&id)
-            .is_some_and(|backend| backend.addr == [10, 0, 2, n])
+            .is_some_and(|backend| backend.addr == Addr::v4([10, 0, 2, n]))
     };
     let slots = tables.slots.values().flatten();
     slots.filter(|slot| is_his(owner(slot))).count()
@@ -446,7 +450,7 @@ async fn one_that_is_not_ready_keeps_its_connections() {
     let id = daemon.ids[&named(1)];
     let says = |finishes| HealthEvent {
         backend: named(1),
-        address: SocketAddrV4::new(Ipv4Addr::new(10, 0, 2, 1), 80),
+        address: SocketAddr::from(([10, 0, 2, 1], 80)),
         up: false,
         finishes,
         reason: "a test says so".to_owned(),

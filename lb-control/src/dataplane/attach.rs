@@ -58,6 +58,22 @@ impl Attacher {
         })
     }
 
+    /// From now on this program, in place of the one before wherever that is.
+    ///
+    /// # Errors
+    ///
+    /// Where it could not be put. [`Self::attach`] tries again.
+    pub fn replace(&mut self, object: Ebpf) -> Result<(), String> {
+        self.object = object;
+        if std::mem::take(&mut self.attached).is_empty() {
+            return Ok(());
+        }
+        match self.attach() {
+            (_, failures) if failures.is_empty() => Ok(()),
+            (_, failures) => Err(failures.join("; ")),
+        }
+    }
+
     /// Attaches the program everywhere, in place of the one that an earlier lbd attached, and
     /// again where somebody took it away, or where the interface is another one by the same name.
     /// Returns where it is now, and what went wrong.

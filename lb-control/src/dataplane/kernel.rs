@@ -5,7 +5,7 @@ use aya::Pod as AyaPod;
 use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray, PerCpuValues};
 use bytemuck::{Pod, Zeroable};
 use lb_ebpf::abi::{
-    Addr4, Backend, BackendId, Flow, FlowKey, IsVip, Reverse, ReverseKey, Service, ServiceId,
+    Addr, Backend, BackendId, Flow, FlowKey, IsVip, Reverse, ReverseKey, Service, ServiceId,
     ServiceKey, Slot, Traffic,
 };
 use memmap2::{MmapOptions, MmapRaw};
@@ -25,7 +25,7 @@ unsafe impl<T: Pod> AyaPod for Raw<T> {}
 pub struct Kernel {
     services: Hash<ServiceKey, Service>,
     /// The addresses in `services`.
-    vips: Hash<Addr4, IsVip>,
+    vips: Hash<Addr, IsVip>,
     reverse: Hash<ReverseKey, Reverse>,
     backends: Array<MapData, Raw<Backend>>,
     flows: Hash<FlowKey, Flow>,
@@ -61,7 +61,7 @@ impl Kernel {
     /// Makes `VIPS` what follows from `SERVICES`, where an earlier daemon was interrupted.
     fn mend_vips(&mut self) -> Result<(), Error> {
         let services = self.services.all()?;
-        let wanted: BTreeSet<Addr4> = services.iter().map(|(key, _)| key.vip).collect();
+        let wanted: BTreeSet<Addr> = services.iter().map(|(key, _)| key.vip).collect();
         for (vip, _) in self.vips.all()? {
             if !wanted.contains(&vip) {
                 self.vips.set(&vip, None)?;

@@ -6,7 +6,7 @@ use crate::config::Limits;
 use aya::maps::MapInfo;
 use aya::programs::Xdp;
 use aya::{Ebpf, EbpfLoader};
-use lb_ebpf::abi::{self, slot_pairs};
+use lb_ebpf::abi::{self, Features, slot_pairs};
 use lb_ebpf::reason::Reason;
 use std::path::Path;
 
@@ -21,6 +21,8 @@ pub(super) const PROGRAM: &str = "headgate";
 pub struct Options {
     /// Sizes of the maps.
     pub limits: Limits,
+    /// The parts of the program that some service uses. The others are left out.
+    pub features: Features,
     /// Whether the program logs each verdict.
     pub log_verdicts: bool,
     /// Whether leases are in force: the program lets nobody new in while this host has none (see
@@ -38,7 +40,7 @@ type MapShape = (&'static str, usize, usize, u32);
 
 fn shapes(limits: &Limits) -> [MapShape; 13] {
     use abi::{
-        Addr4, Backend, Budget, Flow, FlowKey, IsVip, LeaseUntil, Reverse, ReverseKey, Service,
+        Addr, Backend, Budget, Flow, FlowKey, IsVip, LeaseUntil, Reverse, ReverseKey, Service,
         ServiceKey, Slot, Tracking, Traffic,
     };
     let pairs = slot_pairs(abi::capacity::SLOTS_PER_SERVICE) as u32;
@@ -76,7 +78,7 @@ fn shapes(limits: &Limits) -> [MapShape; 13] {
         ),
         ("BUDGETS", index, size_of::<Budget>(), 2),
         ("LEASE", index, size_of::<LeaseUntil>(), 1),
-        ("VIPS", size_of::<Addr4>(), size_of::<IsVip>(), services),
+        ("VIPS", size_of::<Addr>(), size_of::<IsVip>(), services),
         // Of a ring buffer, the kernel knows only how many bytes it takes.
         ("NEW_FLOWS", 0, 0, abi::capacity::NEW_FLOWS as u32),
     ]
@@ -107,6 +109,7 @@ pub fn load(pins: &Pins, options: &Options) -> Result<Ebpf, Error> {
     for &(name, _, _, entries) in &shapes {
         loader.map_max_entries(name, entries);
     }
+    let features = options.features.bits();
     let log_verdicts = u8::from(options.log_verdicts);
     let leases = u8::from(options.fenced);
     let tells_flows = u8::from(options.tells_flows);
@@ -116,6 +119,7 @@ pub fn load(pins: &Pins, options: &Options) -> Result<Ebpf, Error> {
             &options.limits.records_per_second,
             true,
         )
+        .override_global("FEATURES", &features, true)
         .override_global("LOG_VERDICTS", &log_verdicts, true)
         .override_global("LEASES", &leases, true)
         .override_global("TELLS_FLOWS", &tells_flows, true);

@@ -3,15 +3,15 @@
 use super::Full;
 use crate::config::Limits;
 use crate::dataplane::Tables;
-use lb_ebpf::abi::{BackendId, Service, ServiceId, capacity, slot_pairs};
+use lb_ebpf::abi::{Addr, BackendId, Port, Service, ServiceId, capacity, slot_pairs};
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddrV4;
+use std::net::SocketAddr;
 
 /// The numbers that are in use. Numbers are given in turn, so that one that became free is used
 /// again as late as can be.
 pub(super) struct Ids {
     limits: Limits,
-    backends: BTreeMap<(ServiceId, [u8; 4], [u8; 2]), BackendId>,
+    backends: BTreeMap<(ServiceId, Addr, Port), BackendId>,
     used_backends: BTreeSet<BackendId>,
     used_services: BTreeSet<ServiceId>,
     /// First slots and ends of the ranges in use.
@@ -45,9 +45,13 @@ impl Ids {
     pub(super) fn backend(
         &mut self,
         service: ServiceId,
-        address: SocketAddrV4,
+        address: SocketAddr,
     ) -> Result<BackendId, Full> {
-        let identity = (service, address.ip().octets(), address.port().to_be_bytes());
+        let identity = (
+            service,
+            Addr::from(address.ip()),
+            address.port().to_be_bytes(),
+        );
         if let Some(&id) = self.backends.get(&identity) {
             return Ok(id);
         }

@@ -91,7 +91,7 @@ pub fn build(slots: u32, members: &[Member]) -> Vec<BackendId> {
 }
 
 fn walk(member: &Member, slots: u32) -> Walk {
-    let of = |key, range| hash::slot_of(hash::keyed(key, member.identity), range);
+    let of = |key, range| hash::slot_of(hash::keyed(key, [member.identity]), range);
     Walk {
         id: member.id,
         weight: u32::from(member.weight),

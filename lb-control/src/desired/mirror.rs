@@ -5,9 +5,9 @@ use super::ids::{range, room};
 use crate::config::{BackendRef, Config, Limits, can_be_slots};
 use crate::dataplane::Tables;
 use crate::proto::next_hop::NextHop;
-use lb_ebpf::abi::{Backend, BackendId, BackendState, Service};
+use lb_ebpf::abi::{Addr, Backend, BackendId, BackendState, Service};
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 /// Whether this host can have the tables of a leader, as they are.
 ///
@@ -63,10 +63,10 @@ pub fn fits(leader: &Tables, limits: Limits) -> Result<(), String> {
 /// The tables of a standby. `leader` is without next hops; `now` is what the tables hold: what was
 /// found last is good until another is found.
 #[must_use]
-pub fn mirrored(leader: &Tables, next_hops: &BTreeMap<Ipv4Addr, NextHop>, now: &Tables) -> Tables {
+pub fn mirrored(leader: &Tables, next_hops: &BTreeMap<IpAddr, NextHop>, now: &Tables) -> Tables {
     let mut tables = leader.clone();
     for (id, backend) in &mut tables.backends {
-        let hop = next_hops.get(&Ipv4Addr::from(backend.addr)).copied();
+        let hop = next_hops.get(&IpAddr::from(backend.addr)).copied();
         let known = now.backends.get(id).filter(|known| {
             (known.addr, known.port) == (backend.addr, backend.port) && known.ifindex != 0
         });
@@ -105,14 +105,14 @@ pub fn ids(config: &Config, tables: &Tables) -> BTreeMap<BackendRef, BackendId> 
         .collect();
     let mut ids = BTreeMap::new();
     for (name, service) in &config.services {
-        let Some(known) = tables.services.get(&super::service_key(service.vip)) else {
+        let Some(known) = tables.services.get(&super::service_key(&service.vip)) else {
             continue;
         };
         for (backend_name, backend) in &service.backends {
             let address = backend.address;
             let identity = (
                 known.id,
-                address.ip().octets(),
+                Addr::from(address.ip()),
                 address.port().to_be_bytes(),
             );
             if let Some(id) = by_address.get(&identity) {
@@ -129,13 +129,14 @@ mod tests {
     use crate::config::Limits;
     use crate::dataplane::Tables;
     use crate::proto::next_hop::NextHop;
-    use lb_ebpf::abi::{Backend, BackendState, Reverse, ReverseKey, Service, ServiceKey};
+    use bytemuck::Zeroable as _;
+    use lb_ebpf::abi::{Addr, Backend, BackendState, Reverse, ReverseKey, Service, ServiceKey};
     use std::collections::BTreeMap;
     use std::net::Ipv4Addr;
 
     fn backend(n: u8, state: BackendState) -> Backend {
         Backend {
-            addr: [10, 0, 2, n],
+            addr: Addr::v4([10, 0, 2, n]),
             port: [0, 80],
             state: state as u8,
             ..Backend::default()
@@ -158,7 +159,7 @@ mod tests {
             source: [2, 0, 0, 0, 0, 9],
             destination: [2, 0, 0, 0, 0, n],
         };
-        let hops = BTreeMap::from([(Ipv4Addr::new(10, 0, 2, 1), hop(1))]);
+        let hops = BTreeMap::from([(Ipv4Addr::new(10, 0, 2, 1).into(), hop(1))]);
         let found_before = Backend {
             ifindex: 8,
             next_hop: [2, 0, 0, 0, 0, 2],
@@ -192,13 +193,13 @@ mod tests {
     /// With services of these numbers, first slots and slots.
     fn with_services(services: &[(u16, u32, u32)]) -> Tables {
         let service = |(n, &(id, first_slot, slot_count)): (usize, &(u16, u32, u32))| {
-            let key = ServiceKey::tcp([192, 0, 2, n as u8], [0, 80]);
+            let key = ServiceKey::tcp(Addr::v4([192, 0, 2, n as u8]), [0, 80]);
             let service = Service {
                 hash_key: [1, 2],
                 first_slot,
                 slot_count,
                 id,
-                pad: [0; 3],
+                ..Service::zeroed()
             };
             (key, service)
         };
@@ -242,12 +243,8 @@ mod tests {
         needs(&of(16), "backends", 17);
         needs(&of(u16::MAX), "backends", 65_536);
         let reverse = |n| {
-            let to = Reverse {
-                vip: [192, 0, 2, 1],
-                port: [0, 80],
-                backend: 1,
-            };
-            (ReverseKey::tcp([10, 0, 2, n], [0, 80]), to)
+            let to = Reverse::new(Addr::v4([192, 0, 2, 1]), [0, 80], 1);
+            (ReverseKey::tcp(Addr::v4([10, 0, 2, n]), [0, 80]), to)
         };
         let answers = Tables {
             reverse: (0..17).map(reverse).collect(),

@@ -14,15 +14,17 @@ pub mod sweep;
 mod tests;
 
 use crate::config::{
-    Admin, Backend as WantedBackend, BackendRef, Config, Name, Service as WantedService,
+    Admin, Backend as WantedBackend, BackendRef, Config, Name, Protocol, Service as WantedService,
+    Vip,
 };
 use crate::dataplane::Tables;
 use crate::proto::next_hop::NextHop;
 use lb_ebpf::abi::{
-    Backend, BackendId, BackendState, Reverse, ReverseKey, Service, ServiceId, ServiceKey, Slot,
+    Addr, Backend, BackendId, BackendState, Family, Feature, Features, Mode, Reverse, ReverseKey,
+    Service, ServiceId, ServiceKey, Slot, proto,
 };
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, SocketAddr};
 
 /// What is known of the world, apart from the configuration.
 #[derive(Clone, Debug, Default)]
@@ -32,9 +34,9 @@ pub struct World {
     /// Those of them that are down, and yet finish the connections that they have.
     pub finishing: BTreeSet<BackendRef>,
     /// Their next hops.
-    pub next_hops: BTreeMap<Ipv4Addr, NextHop>,
+    pub next_hops: BTreeMap<IpAddr, NextHop>,
     /// Addresses that have none, and why.
-    pub unreachable: BTreeMap<Ipv4Addr, String>,
+    pub unreachable: BTreeMap<IpAddr, String>,
     /// Services whose checks are not believed: all backends failed together, and these go on.
     pub panics: BTreeMap<Name, BTreeSet<BackendRef>>,
     /// Backends that left the configuration by force: their connections are cut.
@@ -72,8 +74,31 @@ pub enum Full {
 
 /// The key by which the program finds a service.
 #[must_use]
-pub fn service_key(vip: SocketAddrV4) -> ServiceKey {
-    ServiceKey::tcp(vip.ip().octets(), vip.port().to_be_bytes())
+pub fn service_key(vip: &Vip) -> ServiceKey {
+    let proto = proto_of(vip.protocol);
+    ServiceKey::new(vip.ip().into(), vip.port().to_be_bytes(), proto)
+}
+
+const fn proto_of(protocol: Protocol) -> u8 {
+    match protocol {
+        Protocol::Tcp => proto::TCP,
+        Protocol::Udp => proto::UDP,
+    }
+}
+
+/// The parts of the program that these services need.
+#[must_use]
+pub fn features<'k>(services: impl IntoIterator<Item = &'k ServiceKey>) -> Features {
+    let mut features = Features::NONE;
+    for key in services {
+        if key.vip.family() == Family::V6 {
+            features = features.with(Feature::Ipv6);
+        }
+        if key.proto == proto::UDP {
+            features = features.with(Feature::Udp);
+        }
+    }
+    features
 }
 
 /// Works out what the tables should hold.
@@ -94,13 +119,16 @@ pub fn desired_with(
     };
     let mut ids = ids::Ids::new(now, config.limits, world.last_ids);
     for (name, wanted) in &config.services {
-        let key = service_key(wanted.vip);
+        let key = service_key(&wanted.vip);
         let service = match now
             .services
             .get(&key)
             .filter(|s| s.slot_count == wanted.slots)
         {
-            Some(service) => *service,
+            Some(service) => Service {
+                flags: flags(wanted),
+                ..*service
+            },
             None => new_service(&mut ids, &key, wanted, world.secret)?,
         };
         result.tables.services.insert(key, service);
@@ -126,23 +154,37 @@ fn new_service(
     secret: [u64; 2],
 ) -> Result<Service, Full> {
     let (id, first_slot) = ids.service(wanted.slots)?;
-    let [a, b, c, d] = key.vip;
+    let [high, low] = key.vip.words();
     let [p, q] = key.port;
-    let word = u64::from_ne_bytes([a, b, c, d, p, q, key.proto, 0]);
-    let derive = |half| lb_ebpf::hash::keyed([secret[0] ^ half, secret[1]], word);
+    let words = [
+        high,
+        low,
+        u64::from_ne_bytes([p, q, key.proto, 0, 0, 0, 0, 0]),
+    ];
+    let derive = |half| lb_ebpf::hash::keyed([secret[0] ^ half, secret[1]], words);
     Ok(Service {
         hash_key: [derive(0), derive(1)],
         first_slot,
         slot_count: wanted.slots,
         id,
-        pad: [0; 3],
+        mode: Mode::Nat as u8,
+        flags: flags(wanted),
+        pad: [0; 4],
     })
+}
+
+const fn flags(wanted: &WantedService) -> u8 {
+    if wanted.tracked {
+        0
+    } else {
+        Service::UNTRACKED
+    }
 }
 
 /// A backend of the configuration, and what is known of it.
 struct Candidate {
     id: BackendId,
-    address: SocketAddrV4,
+    address: SocketAddr,
     weight: u16,
     hop: Option<NextHop>,
     /// Whether it is to get new connections.
@@ -217,7 +259,7 @@ fn candidate(
     panic: Option<&BTreeSet<BackendRef>>,
 ) -> Candidate {
     let known = now.backends.get(&id).filter(|known| known.ifindex != 0);
-    let hop = world.next_hops.get(backend.address.ip()).copied();
+    let hop = world.next_hops.get(&backend.address.ip()).copied();
     // Until it is resolved anew, the next hop that was found last is good.
     let hop = hop.or_else(|| {
         known.map(|known| NextHop {
@@ -228,7 +270,7 @@ fn candidate(
     });
     let up = world.up.get(name).copied();
     let goes_on = panic.is_some_and(|going_on| going_on.contains(name));
-    let reachable = !world.unreachable.contains_key(backend.address.ip());
+    let reachable = !world.unreachable.contains_key(&backend.address.ip());
     let fit = goes_on || (up == Some(true) && reachable);
     let serves = backend.admin == Admin::Ready && hop.is_some() && fit;
     Candidate {
@@ -249,16 +291,14 @@ fn enter(
     candidates: &[Candidate],
     (key, service): (&ServiceKey, &Service),
 ) {
-    let seen_as = |backend| Reverse {
-        vip: key.vip,
-        port: key.port,
-        backend,
-    };
+    let seen_as = |backend| Reverse::new(key.vip, key.port, backend);
     for candidate in candidates {
         let entry = entry(service.id, candidate);
         tables.backends.insert(candidate.id, entry);
         let answers = seen_as(candidate.id);
-        tables.reverse.insert(reverse_key(&entry), answers);
+        tables
+            .reverse
+            .insert(reverse_key(&entry, key.proto), answers);
     }
     for (&id, leaving) in &now.backends {
         if leaving.service != service.id || candidates.iter().any(|it| it.id == id) || id == 0 {
@@ -271,19 +311,23 @@ fn enter(
         tables.backends.insert(id, entry);
         let mut addresses = candidates.iter().map(|candidate| candidate.address);
         if !addresses.any(|address| same_address(&entry, address)) {
-            tables.reverse.insert(reverse_key(&entry), seen_as(id));
+            tables
+                .reverse
+                .insert(reverse_key(&entry, key.proto), seen_as(id));
         }
     }
 }
 
-/// Whether a backend may yet turn out to be fit. Checks and ARP both come to an end.
+/// Whether a backend may yet turn out to be fit. Checks and ARP or
+/// neighbour discovery come to an end.
 fn is_undecided(world: &World, service: &Name, name: &Name, backend: &WantedBackend) -> bool {
     let backend_ref = BackendRef {
         service: service.clone(),
         backend: name.clone(),
     };
     let address = backend.address.ip();
-    let resolved = world.next_hops.contains_key(address) || world.unreachable.contains_key(address);
+    let resolved =
+        world.next_hops.contains_key(&address) || world.unreachable.contains_key(&address);
     backend.admin == Admin::Ready && !(resolved && world.up.contains_key(&backend_ref))
 }
 
@@ -297,27 +341,37 @@ fn entry(service: ServiceId, candidate: &Candidate) -> Backend {
     };
     Backend {
         ifindex: hop.map_or(0, |hop| hop.ifindex),
-        addr: address.ip().octets(),
+        addr: address.ip().into(),
         port: address.port().to_be_bytes(),
         next_hop: hop.map_or([0; 6], |hop| hop.destination),
         source: hop.map_or([0; 6], |hop| hop.source),
         service,
         state: state as u8,
-        pad: [0; 7],
+        ..Backend::default()
     }
 }
 
-/// The key by which a backend's answers are found.
+/// The key by which a backend's answers are found, to clients that speak this protocol.
 #[must_use]
-pub fn reverse_key(backend: &Backend) -> ReverseKey {
-    ReverseKey::tcp(backend.addr, backend.port)
+pub fn reverse_key(backend: &Backend, proto: u8) -> ReverseKey {
+    ReverseKey::new(backend.addr, backend.port, proto)
 }
 
-fn same_address(backend: &Backend, address: SocketAddrV4) -> bool {
-    backend.addr == address.ip().octets() && backend.port == address.port().to_be_bytes()
+fn same_address(backend: &Backend, address: SocketAddr) -> bool {
+    backend.addr == address.ip().into() && backend.port == address.port().to_be_bytes()
 }
 
 /// What a backend is recognised by, also by another load balancer: its address and port.
-fn identity(address: SocketAddrV4) -> u64 {
-    u64::from(u32::from(*address.ip())) << 16 | u64::from(address.port())
+fn identity(address: SocketAddr) -> u64 {
+    match address.ip() {
+        IpAddr::V4(ip) => u64::from(u32::from(ip)) << 16 | u64::from(address.port()),
+        IpAddr::V6(ip) => {
+            let [high, low] = Addr::from(ip).words();
+            lb_ebpf::hash::keyed(IDENTITY_KEY, [high, low, address.port().into()])
+        }
+    }
 }
+
+/// Of the hash that makes a number of an address of IPv6. Any would do, but all load balancers must
+/// use the same.
+const IDENTITY_KEY: [u64; 2] = [0x6964_656e_7469_7479, 0];

@@ -2,12 +2,14 @@
 //! backends that left become free. Pure: told the flows and the time, it says what to do.
 
 use super::slots;
+use crate::config::Config;
 use crate::dataplane::Tables;
 use lb_ebpf::abi::{
     Backend, BackendId, Flow, FlowKey, FlowPhase, Service, ServiceId, Slot, SlotState,
 };
 use lb_ebpf::hash;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::time::Duration;
 
 /// How long a connection that was only asked for is remembered: a little longer than the longest
 /// pause between retransmissions of a SYN (64 s on Linux).
@@ -16,6 +18,42 @@ const OPENING_MS: u32 = 70_000;
 /// Since when slots are dirty, in the program's milliseconds.
 #[derive(Clone, Debug, Default)]
 pub struct DirtySince(HashMap<(ServiceId, u32), u32>);
+
+/// How long connections may be silent before they may be forgotten, in milliseconds.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct IdleTimes {
+    /// Those of most services.
+    pub usual: u32,
+    /// Those of services that have another time-out.
+    pub others: BTreeMap<ServiceId, u32>,
+}
+
+impl IdleTimes {
+    /// As the configuration says. Services are known by what the tables say of them.
+    #[must_use]
+    pub fn new(config: &Config, tables: &Tables) -> Self {
+        let ms = |it: Duration| u32::try_from(it.as_millis()).unwrap_or(u32::MAX);
+        let others = config.services.values().filter_map(|service| {
+            let known = tables.services.get(&super::service_key(&service.vip))?;
+            Some((known.id, ms(service.idle_timeout?)))
+        });
+        Self {
+            usual: ms(config.idle_timeout),
+            others: others.collect(),
+        }
+    }
+
+    fn of(&self, service: ServiceId) -> u32 {
+        self.others.get(&service).copied().unwrap_or(self.usual)
+    }
+
+    /// After this long, a flow of any service that was silent is forgotten.
+    #[must_use]
+    pub fn longest(&self) -> u32 {
+        let others = self.others.values().copied();
+        others.max().unwrap_or(0).max(self.usual)
+    }
+}
 
 /// What is to be done.
 #[derive(Clone, Debug, Default)]
@@ -65,7 +103,7 @@ pub fn sweep(
     flows: &[(FlowKey, Flow)],
     dirty: &DirtySince,
     configured: &BTreeSet<BackendId>,
-    (now_ms, idle_ms): (u32, u32),
+    (now_ms, idle): (u32, &IdleTimes),
 ) -> Swept {
     let services: BTreeMap<ServiceId, &Service> = tables
         .services
@@ -81,12 +119,13 @@ pub fn sweep(
             swept.expired.push(*key);
             continue;
         };
-        if !is_alive(flow.backend) || flow.idle_ms(now_ms) >= lifetime(flow, idle_ms) {
+        let lifetime = lifetime(flow, idle.of(key.service));
+        if !is_alive(flow.backend) || flow.idle_ms(now_ms) >= lifetime {
             swept.expired.push(*key);
             continue;
         }
         *swept.recorded.entry(flow.backend).or_default() += 1;
-        let hash = hash::keyed(service.hash_key, key.word());
+        let hash = key.hash(service.hash_key);
         let index = hash::slot_of(hash, service.slot_count);
         let slot = tables
             .slots
@@ -103,7 +142,7 @@ pub fn sweep(
             *slot = rest(
                 *slot,
                 dirty.since(service, index),
-                (now_ms, idle_ms),
+                (now_ms, idle.of(service)),
                 || foreign.contains(&(service, index)),
                 is_alive,
             );

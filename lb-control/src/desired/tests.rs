@@ -1,7 +1,12 @@
 use super::maglev::{Built, Member, build};
 use super::slots::{assign, clean, settle};
-use lb_ebpf::abi::Slot;
+use super::{World, desired, features};
+use crate::config;
+use crate::dataplane::Tables;
+use crate::reconcile::{Step, plan};
+use lb_ebpf::abi::{Addr, Feature, Features, Service, ServiceKey, Slot, proto};
 use proptest::prelude::*;
+use std::path::Path;
 
 fn members(weights: &[u16]) -> Vec<Member> {
     (1u16..)
@@ -209,4 +214,86 @@ fn a_slot_comes_to_rest() {
     assert_eq!(clean(slot(B, 0)), slot(B, B));
     assert_eq!(clean(slot(B, A)), slot(B, A));
     assert_eq!(clean(Slot::EMPTY), Slot::EMPTY);
+}
+
+#[test]
+fn services_say_which_parts_of_the_program_they_need() {
+    let [four, six] = [Addr::v4([192, 0, 2, 10]), Addr::v6([0x20; 16])];
+    let none = Features::NONE;
+    for (keys, needed) in [
+        (vec![], none),
+        (vec![ServiceKey::tcp(four, [0, 80])], none),
+        (
+            vec![ServiceKey::tcp(six, [0, 80])],
+            none.with(Feature::Ipv6),
+        ),
+        (
+            vec![ServiceKey::udp(four, [0, 53])],
+            none.with(Feature::Udp),
+        ),
+        (
+            vec![
+                ServiceKey::udp(four, [0, 53]),
+                ServiceKey::tcp(six, [0, 80]),
+            ],
+            none.with(Feature::Ipv6).with(Feature::Udp),
+        ),
+        (vec![ServiceKey::udp(six, [0, 53])], Features::ALL),
+    ] {
+        assert_eq!(features(&keys), needed, "{keys:?}");
+    }
+}
+
+/// A service of UDP, tracked or not.
+fn dns(tracked: bool) -> config::Config {
+    let file = format!(
+        "interfaces = [\"eth0\"]\n[[service]]\nname = \"dns\"\nslots = 251\n\
+         vip = \"[2001:db8::10]:53/udp\"\ntracked = {tracked}\n\
+         [service.check]\ntype = \"none\"\n\
+         [[service.backend]]\nname = \"ns1\"\naddress = \"[2001:db8:2::11]:53\"\n"
+    );
+    config::parse(&file, Path::new("lbd.toml")).unwrap()
+}
+
+#[test]
+fn a_service_of_ipv6_and_udp_is_in_the_tables() {
+    let found = desired(&dns(false), &World::default(), &Tables::default()).unwrap();
+    let (key, service) = found.tables.services.iter().next().unwrap();
+    assert_eq!(
+        (key.vip.to_string(), key.proto),
+        ("2001:db8::10".to_owned(), proto::UDP)
+    );
+    assert_eq!(service.flags, Service::UNTRACKED);
+    let (way_back, seen_as) = found.tables.reverse.iter().next().unwrap();
+    assert_eq!(
+        (way_back.addr.to_string(), way_back.proto),
+        ("2001:db8:2::11".to_owned(), proto::UDP)
+    );
+    assert_eq!((seen_as.vip, seen_as.port), (key.vip, key.port));
+}
+
+/// It stays the service that it is, with its slots, and its ids.
+#[test]
+fn a_service_can_begin_to_be_tracked() {
+    let before = desired(&dns(false), &World::default(), &Tables::default()).unwrap();
+    let world = World {
+        last_ids: before.last_ids,
+        ..World::default()
+    };
+    let after = desired(&dns(true), &world, &before.tables).unwrap();
+    assert_eq!(after.ids, before.ids);
+    let service = |tables: &Tables| *tables.services.values().next().unwrap();
+    let expected = Service {
+        flags: 0,
+        ..service(&before.tables)
+    };
+    assert_eq!(service(&after.tables), expected);
+    let steps = plan(&before.tables, &after.tables);
+    let sets = |step: &Step| matches!(step, Step::SetService(..));
+    assert!(steps.iter().any(sets), "{steps:?}");
+    assert!(
+        steps
+            .iter()
+            .all(|step| sets(step) || matches!(step, Step::SetSlot(..)))
+    );
 }

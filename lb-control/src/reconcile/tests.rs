@@ -1,8 +1,8 @@
 use super::{Step, apply, plan};
 use crate::dataplane::{Dataplane, Memory, Tables};
-use lb_ebpf::abi::{Backend, BackendState, Reverse, ReverseKey, Service, ServiceKey, Slot};
+use lb_ebpf::abi::{Addr, Backend, BackendState, Reverse, ReverseKey, Service, ServiceKey, Slot};
 
-const KEY: ServiceKey = ServiceKey::tcp([192, 0, 2, 10], [0, 80]);
+const KEY: ServiceKey = ServiceKey::tcp(Addr::v4([192, 0, 2, 10]), [0, 80]);
 
 fn tables(backends: &[u16], owner: u16) -> Tables {
     let mut tables = Tables::default();
@@ -11,13 +11,15 @@ fn tables(backends: &[u16], owner: u16) -> Tables {
         first_slot: 0,
         slot_count: 251,
         id: 3,
-        pad: [0; 3],
+        mode: 0,
+        flags: 0,
+        pad: [0; 4],
     };
     tables.services.insert(KEY, service);
     for &id in backends {
         let backend = Backend {
             ifindex: 2,
-            addr: [10, 0, 0, id as u8],
+            addr: Addr::v4([10, 0, 0, id as u8]),
             port: [0, 80],
             state: BackendState::Alive as u8,
             service: 3,
@@ -26,11 +28,7 @@ fn tables(backends: &[u16], owner: u16) -> Tables {
         tables.backends.insert(id, backend);
         tables.reverse.insert(
             ReverseKey::tcp(backend.addr, backend.port),
-            Reverse {
-                vip: KEY.vip,
-                port: KEY.port,
-                backend: id,
-            },
+            Reverse::new(KEY.vip, KEY.port, id),
         );
     }
     tables.slots.insert(3, vec![Slot::clean(owner); 251]);

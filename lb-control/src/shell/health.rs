@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use std::collections::hash_map::DefaultHasher;
 use std::future::Future;
 use std::hash::{Hash, Hasher};
-use std::net::SocketAddrV4;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::time::Instant;
 use tokio::sync::{mpsc, watch};
@@ -23,7 +23,7 @@ use tokio::task::{AbortHandle, JoinSet};
 #[derive(Clone, Debug, PartialEq)]
 pub struct Target {
     /// Where.
-    pub address: SocketAddrV4,
+    pub address: SocketAddr,
     /// How.
     pub check: Check,
     /// What is known from before: a backend that served when lbd was restarted goes on serving.
@@ -36,7 +36,7 @@ pub struct HealthEvent {
     /// Whose.
     pub backend: BackendRef,
     /// The address that was checked.
-    pub address: SocketAddrV4,
+    pub address: SocketAddr,
     /// Whether it is up now.
     pub up: bool,
     /// Whether it is down, and yet its connections can go on.
@@ -128,7 +128,7 @@ async fn watch_over(backend: BackendRef, target: Target, events: mpsc::Sender<He
     }
 
     let asked = match check.port {
-        Some(port) => SocketAddrV4::new(*address.ip(), port),
+        Some(port) => SocketAddr::new(address.ip(), port),
         None => address,
     };
     let mut machine = Machine::new(params(&check), up, Instant::now(), seed(&backend));

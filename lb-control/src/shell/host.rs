@@ -8,7 +8,7 @@ use nix::sys::socket::setsockopt;
 use nix::sys::socket::sockopt::BindToDevice;
 use std::collections::BTreeSet;
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 
 /// Refuses the name of an interface that does not exist.
 pub fn check_interface(name: &str) -> Result<(), String> {
@@ -83,14 +83,17 @@ fn links(config: &Config, addresses: &[InterfaceAddress], alarms: &mut Vec<Strin
 }
 
 fn vips(config: &Config, addresses: &[InterfaceAddress], alarms: &mut Vec<String>) {
-    let own: BTreeSet<Ipv4Addr> = addresses
-        .iter()
-        .filter_map(|it| Some(it.address.as_ref()?.as_sockaddr_in()?.ip()))
-        .collect();
-    let vips: BTreeSet<&Ipv4Addr> = config.services.values().map(|it| it.vip.ip()).collect();
-    for vip in vips.into_iter().filter(|vip| !own.contains(*vip)) {
+    let ip = |it: &InterfaceAddress| -> Option<IpAddr> {
+        let address = it.address.as_ref()?;
+        let v4 = address.as_sockaddr_in().map(|it| it.ip().into());
+        v4.or_else(|| address.as_sockaddr_in6().map(|it| it.ip().into()))
+    };
+    let own: BTreeSet<IpAddr> = addresses.iter().filter_map(ip).collect();
+    let vips: BTreeSet<IpAddr> = config.services.values().map(|it| it.vip.ip()).collect();
+    for vip in vips.into_iter().filter(|vip| !own.contains(vip)) {
+        let prefix = if vip.is_ipv4() { 32 } else { 128 };
         alarms.push(format!(
-            "{vip} is no address of this host, so nobody finds it: `ip addr add {vip}/32 dev …`"
+            "{vip} is no address of this host, so nobody finds it: `ip addr add {vip}/{prefix} dev …`"
         ));
     }
 }
@@ -100,6 +103,15 @@ fn settings(config: &Config, alarms: &mut Vec<String>) {
         alarms.push(
             "the kernel does not forward, so answers have no route back to clients: \
              `sysctl -w net.ipv4.ip_forward=1`"
+                .to_owned(),
+        );
+    }
+    if config.services.values().any(|it| it.vip.ip().is_ipv6())
+        && setting("net.ipv6.conf.all.forwarding") == Some(0)
+    {
+        alarms.push(
+            "the kernel does not forward IPv6, so answers have no route back to clients: \
+             `sysctl -w net.ipv6.conf.all.forwarding=1`"
                 .to_owned(),
         );
     }

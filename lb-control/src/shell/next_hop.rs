@@ -12,7 +12,7 @@ use crate::proto::next_hop::neighbourhood::{Hop, Neighbourhood};
 use netlink::{Netlink, News};
 use std::collections::BTreeSet;
 use std::convert::Infallible;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until};
@@ -33,7 +33,7 @@ const RECONNECT: Duration = Duration::from_secs(1);
 /// The resolver.
 #[derive(Debug)]
 pub struct Resolver {
-    targets: watch::Sender<BTreeSet<Ipv4Addr>>,
+    targets: watch::Sender<BTreeSet<IpAddr>>,
 }
 
 impl Resolver {
@@ -46,7 +46,7 @@ impl Resolver {
     }
 
     /// Says what is to be resolved from now on, and kept so.
-    pub fn set_targets(&self, targets: BTreeSet<Ipv4Addr>) {
+    pub fn set_targets(&self, targets: BTreeSet<IpAddr>) {
         self.targets.send_replace(targets);
     }
 }
@@ -66,7 +66,7 @@ impl From<netlink::Error> for End {
 }
 
 /// Follows, over as many connections as it takes. What is known outlives each of them.
-async fn run(mut wanted: watch::Receiver<BTreeSet<Ipv4Addr>>, events: mpsc::Sender<NextHopEvent>) {
+async fn run(mut wanted: watch::Receiver<BTreeSet<IpAddr>>, events: mpsc::Sender<NextHopEvent>) {
     let mut known = Neighbourhood::default();
     loop {
         let Err(end) = follow(&mut wanted, &events, &mut known).await;
@@ -82,7 +82,7 @@ async fn run(mut wanted: watch::Receiver<BTreeSet<Ipv4Addr>>, events: mpsc::Send
 }
 
 async fn follow(
-    wanted: &mut watch::Receiver<BTreeSet<Ipv4Addr>>,
+    wanted: &mut watch::Receiver<BTreeSet<IpAddr>>,
     events: &mpsc::Sender<NextHopEvent>,
     known: &mut Neighbourhood,
 ) -> Result<Infallible, End> {
@@ -143,7 +143,7 @@ async fn follow(
 
 async fn ask(
     netlink: &Netlink,
-    wanted: &mut watch::Receiver<BTreeSet<Ipv4Addr>>,
+    wanted: &mut watch::Receiver<BTreeSet<IpAddr>>,
     known: &mut Neighbourhood,
 ) -> Result<(), netlink::Error> {
     let targets = wanted.borrow_and_update().clone();

@@ -6,7 +6,7 @@
 use crate::dataplane::Tables;
 use bytes::{Buf, BufMut};
 use lb_ebpf::abi::{
-    Backend, BackendId, Reverse, ReverseKey, Service, ServiceId, ServiceKey, Slot, capacity,
+    Addr, Backend, BackendId, Reverse, ReverseKey, Service, ServiceId, ServiceKey, Slot, capacity,
 };
 use sha2::{Digest as _, Sha256};
 use std::collections::BTreeMap;
@@ -171,7 +171,7 @@ impl Delta {
     pub fn encode(&self, to: &mut impl BufMut) {
         for (key, service) in &self.services {
             to.put_u8(kind(SERVICE, service));
-            to.put_slice(&key.vip);
+            to.put_slice(&key.vip.octets());
             to.put_slice(&key.port);
             to.put_u8(key.proto);
             if let Some(service) = service {
@@ -180,13 +180,15 @@ impl Delta {
                 to.put_u32(service.first_slot);
                 to.put_u32(service.slot_count);
                 to.put_u16(service.id);
+                to.put_u8(service.mode);
+                to.put_u8(service.flags);
             }
         }
         for (id, backend) in &self.backends {
             to.put_u8(kind(BACKEND, backend));
             to.put_u16(*id);
             if let Some(backend) = backend {
-                to.put_slice(&backend.addr);
+                to.put_slice(&backend.addr.octets());
                 to.put_slice(&backend.port);
                 to.put_u16(backend.service);
                 to.put_u8(backend.state);
@@ -194,11 +196,11 @@ impl Delta {
         }
         for (key, reverse) in &self.reverse {
             to.put_u8(kind(REVERSE, reverse));
-            to.put_slice(&key.addr);
+            to.put_slice(&key.addr.octets());
             to.put_slice(&key.port);
             to.put_u8(key.proto);
             if let Some(reverse) = reverse {
-                to.put_slice(&reverse.vip);
+                to.put_slice(&reverse.vip.octets());
                 to.put_slice(&reverse.port);
                 to.put_u16(reverse.backend);
             }
@@ -224,19 +226,16 @@ impl Delta {
             let gone = tag & GONE != 0;
             match tag & !GONE {
                 SERVICE => {
-                    let key = ServiceKey {
-                        vip: array(from)?,
-                        port: array(from)?,
-                        proto: u8(from)?,
-                        pad: 0,
-                    };
+                    let key = ServiceKey::new(addr(from)?, array(from)?, u8(from)?);
                     let service = present(gone, || {
                         Ok(Service {
                             hash_key: [u64(from)?, u64(from)?],
                             first_slot: u32(from)?,
                             slot_count: u32(from)?,
                             id: u16(from)?,
-                            pad: [0; 3],
+                            mode: u8(from)?,
+                            flags: u8(from)?,
+                            pad: [0; 4],
                         })
                     })?;
                     delta.services.insert(key, service);
@@ -245,7 +244,7 @@ impl Delta {
                     let id = u16(from)?;
                     let backend = present(gone, || {
                         Ok(Backend {
-                            addr: array(from)?,
+                            addr: addr(from)?,
                             port: array(from)?,
                             service: u16(from)?,
                             state: u8(from)?,
@@ -255,18 +254,9 @@ impl Delta {
                     delta.backends.insert(id, backend);
                 }
                 REVERSE => {
-                    let key = ReverseKey {
-                        addr: array(from)?,
-                        port: array(from)?,
-                        proto: u8(from)?,
-                        pad: 0,
-                    };
+                    let key = ReverseKey::new(addr(from)?, array(from)?, u8(from)?);
                     let reverse = present(gone, || {
-                        Ok(Reverse {
-                            vip: array(from)?,
-                            port: array(from)?,
-                            backend: u16(from)?,
-                        })
+                        Ok(Reverse::new(addr(from)?, array(from)?, u16(from)?))
                     })?;
                     delta.reverse.insert(key, reverse);
                 }
@@ -314,6 +304,10 @@ fn array<const N: usize>(from: &mut &[u8]) -> Result<[u8; N], Fault> {
     from.try_copy_to_slice(&mut bytes)
         .map_err(|_| Fault::Length)?;
     Ok(bytes)
+}
+
+fn addr(from: &mut &[u8]) -> Result<Addr, Fault> {
+    array(from).map(Addr::v6)
 }
 
 fn u8(from: &mut &[u8]) -> Result<u8, Fault> {

@@ -2,12 +2,12 @@
 //! was silent.
 
 use bytes::{Buf, BufMut};
-use lb_ebpf::abi::{Flow, FlowKey};
+use lb_ebpf::abi::{Addr, Flow, FlowKey};
 
 /// Bytes of a flow.
-const FLOW: usize = 16;
+const FLOW: usize = 28;
 /// Bytes of a key.
-const KEY: usize = 8;
+const KEY: usize = 20;
 
 /// How many flows are sent at a time.
 pub const AT_ONCE: usize = 32_768;
@@ -61,20 +61,15 @@ pub fn decode_keys(from: &[u8]) -> Result<Vec<FlowKey>, Cut> {
 }
 
 fn encode_key(key: &FlowKey, to: &mut impl BufMut) {
-    to.put_slice(&key.client);
+    to.put_slice(&key.client.octets());
     to.put_slice(&key.client_port);
     to.put_u16(key.service);
 }
 
 fn decode_key(from: &mut &[u8]) -> Result<FlowKey, Cut> {
-    let mut key = FlowKey {
-        client: [0; 4],
-        client_port: [0; 2],
-        service: 0,
-    };
-    from.try_copy_to_slice(&mut key.client).map_err(|_| Cut)?;
-    from.try_copy_to_slice(&mut key.client_port)
-        .map_err(|_| Cut)?;
-    key.service = from.try_get_u16().map_err(|_| Cut)?;
-    Ok(key)
+    let (mut client, mut port) = ([0; 16], [0; 2]);
+    from.try_copy_to_slice(&mut client).map_err(|_| Cut)?;
+    from.try_copy_to_slice(&mut port).map_err(|_| Cut)?;
+    let service = from.try_get_u16().map_err(|_| Cut)?;
+    Ok(FlowKey::new(Addr::v6(client), port, service))
 }

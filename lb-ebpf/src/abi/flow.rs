@@ -1,7 +1,8 @@
 //! `FLOWS`: the connections that the slots alone cannot answer for. `NEW_FLOWS`: a ring buffer of
 //! what becomes known about them, as it does.
 
-use super::{Addr4, BackendId, Port, ServiceId};
+use super::{Addr, BackendId, Family, Port, ServiceId};
+use crate::hash;
 use bytemuck::{Pod, Zeroable};
 
 /// A client's connection to a service.
@@ -9,21 +10,45 @@ use bytemuck::{Pod, Zeroable};
 #[repr(C)]
 pub struct FlowKey {
     /// The client's address.
-    pub client: Addr4,
+    pub client: Addr,
     /// The client's port.
     pub client_port: Port,
     /// The service it talks to.
     pub service: ServiceId,
+    /// Zero.
+    pub pad: [u8; 4],
 }
 
 impl FlowKey {
-    /// The flow as the one word that is hashed ([`crate::hash`]). The service is left out: each
-    /// has a key of its own.
+    /// The key of a flow.
+    #[inline(always)]
     #[must_use]
-    pub const fn word(&self) -> u64 {
-        let [a, b, c, d] = self.client;
+    pub const fn new(client: Addr, client_port: Port, service: ServiceId) -> Self {
+        Self {
+            client,
+            client_port,
+            service,
+            pad: [0; 4],
+        }
+    }
+
+    /// The flow's hash, of one word if it is of IPv4, of three if of IPv6. The service is left out:
+    /// each has a key of its own, and is of one family.
+    #[inline(always)]
+    #[must_use]
+    pub const fn hash(&self, key: [u64; 2]) -> u64 {
         let [p, q] = self.client_port;
-        u64::from_ne_bytes([a, b, c, d, p, q, 0, 0])
+        match self.client.family() {
+            Family::V4 => {
+                let [a, b, c, d] = self.client.octets_v4();
+                hash::keyed(key, [u64::from_ne_bytes([a, b, c, d, p, q, 0, 0])])
+            }
+            Family::V6 => {
+                let [high, low] = self.client.words();
+                let port = u64::from_ne_bytes([p, q, 0, 0, 0, 0, 0, 0]);
+                hash::keyed(key, [high, low, port])
+            }
+        }
     }
 }
 
@@ -95,7 +120,10 @@ impl Flow {
 
 #[cfg(test)]
 mod tests {
-    use super::{Flow, FlowPhase};
+    use super::{Flow, FlowKey, FlowPhase};
+    use crate::abi::Addr;
+    use crate::hash::keyed;
+    use std::net::IpAddr;
 
     const SEEN: Flow = Flow {
         last_seen_ms: 5,
@@ -103,6 +131,25 @@ mod tests {
         phase: FlowPhase::Open as u16,
     };
     const NOON: u32 = 1_000_000;
+
+    #[test]
+    fn a_flow_is_hashed_by_address_and_port() {
+        const KEY: [u64; 2] = [3, 4];
+        let flow = |address: &str, service| {
+            let address: IpAddr = address.parse().unwrap();
+            FlowKey::new(Addr::from(address), [0x12, 0x34], service)
+        };
+        let word = u64::from_ne_bytes([198, 51, 100, 10, 0x12, 0x34, 0, 0]);
+        let of_ipv4 = flow("198.51.100.10", 1);
+        assert_eq!(of_ipv4.hash(KEY), keyed(KEY, [word]));
+        let of_ipv6 = flow("2001:db8::10", 1);
+        let high = u64::from_ne_bytes([0x20, 0x01, 0x0d, 0xb8, 0, 0, 0, 0]);
+        let low = u64::from_ne_bytes([0, 0, 0, 0, 0, 0, 0, 0x10]);
+        let port = u64::from_ne_bytes([0x12, 0x34, 0, 0, 0, 0, 0, 0]);
+        assert_eq!(of_ipv6.hash(KEY), keyed(KEY, [high, low, port]));
+        // The key of the service's hash says which service it is.
+        assert_eq!(flow("2001:db8::10", 2).hash(KEY), of_ipv6.hash(KEY));
+    }
 
     #[test]
     fn idle_time_passes_from_one_clock_to_another() {

@@ -1,6 +1,6 @@
 //! `REVERSE`: whose answer a backend's packet is.
 
-use super::{Addr4, BackendId, Port};
+use super::{Addr, BackendId, Port, proto};
 use bytemuck::{Pod, Zeroable};
 
 /// What a backend's packet is looked up by.
@@ -8,25 +8,38 @@ use bytemuck::{Pod, Zeroable};
 #[repr(C)]
 pub struct ReverseKey {
     /// The backend's address.
-    pub addr: Addr4,
+    pub addr: Addr,
     /// The port it answers from.
     pub port: Port,
     /// The protocol number.
     pub proto: u8,
     /// Zero.
-    pub pad: u8,
+    pub pad: [u8; 5],
 }
 
 impl ReverseKey {
-    /// The key of a TCP backend.
+    /// The key of a backend.
+    #[inline(always)]
     #[must_use]
-    pub const fn tcp(addr: Addr4, port: Port) -> Self {
+    pub const fn new(addr: Addr, port: Port, proto: u8) -> Self {
         Self {
             addr,
             port,
-            proto: super::proto::TCP,
-            pad: 0,
+            proto,
+            pad: [0; 5],
         }
+    }
+
+    /// The key of a TCP backend.
+    #[must_use]
+    pub const fn tcp(addr: Addr, port: Port) -> Self {
+        Self::new(addr, port, proto::TCP)
+    }
+
+    /// The key of a UDP backend.
+    #[must_use]
+    pub const fn udp(addr: Addr, port: Port) -> Self {
+        Self::new(addr, port, proto::UDP)
     }
 }
 
@@ -35,9 +48,24 @@ impl ReverseKey {
 #[repr(C)]
 pub struct Reverse {
     /// The virtual IP address.
-    pub vip: Addr4,
+    pub vip: Addr,
     /// The service's port.
     pub port: Port,
     /// The backend, for the interface that it answers by, and for its counters.
     pub backend: BackendId,
+    /// Zero.
+    pub pad: [u8; 4],
+}
+
+impl Reverse {
+    /// What the client knows `backend` as.
+    #[must_use]
+    pub const fn new(vip: Addr, port: Port, backend: BackendId) -> Self {
+        Self {
+            vip,
+            port,
+            backend,
+            pad: [0; 4],
+        }
+    }
 }

@@ -1,4 +1,5 @@
 use super::{Checksum, Delta};
+use crate::abi::Addr;
 use crate::tests::packet::checksum;
 use proptest::prelude::*;
 
@@ -71,6 +72,19 @@ proptest! {
         bytes[at..at + 4].copy_from_slice(&address);
         bytes[at + 4..at + 6].copy_from_slice(&port);
         prop_assert_eq!(before.update(delta), of(&bytes));
+    }
+
+    #[test]
+    fn an_update_of_an_address_of_ipv6(
+        rest in byte(), old in prop::array::uniform16(byte()), new in prop::array::uniform16(byte()),
+    ) {
+        let bytes = |address: [u8; 16]| {
+            let mut bytes = vec![0x60, rest];
+            bytes.extend(address);
+            bytes
+        };
+        let delta = Delta::NONE.replace16(Addr::v6(old), Addr::v6(new));
+        prop_assert_eq!(of(&bytes(old)).update(delta), of(&bytes(new)));
     }
 
     /// What is not correct stays as incorrect as it was: an update never repairs a packet.

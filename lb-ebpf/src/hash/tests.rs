@@ -66,7 +66,7 @@ fn worst(words: impl ExactSizeIterator<Item = u64>) -> f64 {
     let mean = words.len() as f64 / f64::from(SLOTS);
     let mut counts = [0u32; SLOTS as usize];
     for word in words {
-        counts[slot_of(keyed(KEY, word), SLOTS) as usize] += 1;
+        counts[slot_of(keyed(KEY, [word]), SLOTS) as usize] += 1;
     }
     let far = |count: &u32| (f64::from(*count) - mean).abs() / mean.sqrt();
     counts.iter().map(far).fold(0.0, f64::max)
@@ -93,7 +93,7 @@ fn clients_with_one_port_are_spread_evenly() {
 #[test]
 fn another_key_is_another_hash() {
     for key in [[KEY[0] ^ 1, KEY[1]], [KEY[0], KEY[1] ^ 1 << 63]] {
-        let slot = |key, word| slot_of(keyed(key, word), SLOTS);
+        let slot = |key, word| slot_of(keyed(key, [word]), SLOTS);
         let same = (0..10_000).filter(|&word| slot(key, word) == slot(KEY, word));
         // One in 251 by chance: about 40.
         assert!(same.count() < 80);
@@ -101,10 +101,11 @@ fn another_key_is_another_hash() {
 }
 
 proptest! {
-    /// One word of fixed length is one block: what the length block tells is known.
+    /// Words of a fixed number are so many blocks: what the length block tells is known.
     #[test]
-    fn the_hash_is_siphash_1_3_of_one_block(key: [u64; 2], word: u64) {
-        prop_assert_eq!(keyed(key, word), siphash(1, 3, key, &[word]));
+    fn the_hash_is_siphash_1_3_of_its_words(key: [u64; 2], words: [u64; 3]) {
+        prop_assert_eq!(keyed(key, words), siphash(1, 3, key, &words));
+        prop_assert_eq!(keyed(key, [words[0]]), siphash(1, 3, key, &words[..1]));
     }
 
     #[test]
@@ -114,7 +115,15 @@ proptest! {
 
     #[test]
     fn one_bit_changes_about_half_of_the_hash(word: u64, bit in 0u32..64) {
-        let changed = keyed(KEY, word) ^ keyed(KEY, word ^ 1 << bit);
+        let changed = keyed(KEY, [word]) ^ keyed(KEY, [word ^ 1 << bit]);
+        prop_assert!((8..=56).contains(&changed.count_ones()));
+    }
+
+    #[test]
+    fn each_word_counts(words: [u64; 3], which in 0usize..3, bit in 0u32..64) {
+        let mut other = words;
+        other[which] ^= 1 << bit;
+        let changed = keyed(KEY, words) ^ keyed(KEY, other);
         prop_assert!((8..=56).contains(&changed.count_ones()));
     }
 }

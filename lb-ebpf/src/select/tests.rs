@@ -1,15 +1,13 @@
 use super::{RENEW_MS, select};
-use crate::abi::{BackendId, BackendState, Flow, FlowKey, FlowPhase, Service, Slot, Tracking};
+use crate::abi::{
+    Addr, BackendId, BackendState, Flow, FlowKey, FlowPhase, Mode, Service, Slot, Tracking,
+};
 use crate::hash;
-use crate::parse::SegmentKind::{Data, Open};
+use crate::parse::Kind::{Data, Open};
 use crate::tables::RecordKind;
 use crate::tests::memory::Memory;
 
-const FLOW: FlowKey = FlowKey {
-    client: [198, 51, 100, 10],
-    client_port: [0x9c, 0x40],
-    service: 1,
-};
+const FLOW: FlowKey = FlowKey::new(Addr::v4([198, 51, 100, 10]), [0x9c, 0x40], 1);
 
 /// The slot's owner, its old owner, and somebody else.
 const B: BackendId = 2;
@@ -31,7 +29,9 @@ fn service() -> Service {
         first_slot: 2,
         slot_count: 7,
         id: 1,
-        pad: [0; 3],
+        mode: Mode::Nat as u8,
+        flags: 0,
+        pad: [0; 4],
     }
 }
 
@@ -62,7 +62,7 @@ fn known(world: Memory, backend: BackendId, phase: FlowPhase) -> Memory {
     world
 }
 
-fn chosen(world: &Memory, kind: crate::parse::SegmentKind) -> Option<BackendId> {
+fn chosen(world: &Memory, kind: crate::parse::Kind) -> Option<BackendId> {
     let (id, backend) = select(world, &service(), &FLOW, kind)?;
     assert_eq!(
         backend.ifindex,
@@ -458,7 +458,7 @@ fn the_hash_says_which_slot_a_flow_belongs_to() {
                 client_port: port.to_be_bytes(),
                 ..FLOW
             };
-            let hash = hash::keyed(service.hash_key, flow.word());
+            let hash = flow.hash(service.hash_key);
             let index = service.first_slot + hash::slot_of(hash, service.slot_count);
             let found = select(&world, &service, &flow, Data).map(|(id, _)| id);
             assert_eq!(found, Some(index as BackendId + 1));
@@ -477,4 +477,38 @@ fn slots_that_do_not_exist_are_empty() {
     let mut world = world(Slot::clean(A));
     world.slots.clear();
     assert_eq!(chosen(&world, Open), None);
+}
+
+/// A service whose connections need not stay where they are.
+fn chosen_untracked(world: &Memory, kind: crate::parse::Kind) -> Option<BackendId> {
+    let service = Service {
+        flags: Service::UNTRACKED,
+        ..service()
+    };
+    select(world, &service, &FLOW, kind).map(|(id, _)| id)
+}
+
+#[test]
+fn untracked_packets_go_to_the_owner_whatever_is_known() {
+    const DEAD: Slot = Slot {
+        current: 0,
+        previous: C,
+    };
+    for (slot, expected) in [
+        (Slot::clean(A), Some(A)),
+        (DIRTY, Some(B)),
+        (Slot::settled(B), Some(B)),
+        (DRAINING, Some(A)),
+        (DEAD, None),
+        (Slot::EMPTY, None),
+    ] {
+        for kind in [Open, Data] {
+            let mut world = known(world(slot), C, FlowPhase::Open);
+            world.set_state(C, BackendState::Dead);
+            let before = world.flows.borrow().clone();
+            assert_eq!(chosen_untracked(&world, kind), expected, "{slot:?}");
+            assert_eq!(*world.flows.borrow(), before, "nothing is recorded");
+            assert!(Tracking::ALL.iter().all(|&what| world.tracked(what) == 0));
+        }
+    }
 }

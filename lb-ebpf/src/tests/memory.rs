@@ -1,21 +1,23 @@
 //! The tables as ordinary collections.
 
 use lb_ebpf::abi::{
-    Addr4, Backend, BackendId, BackendState, Flow, FlowKey, Reverse, ReverseKey, Service,
+    Addr, Backend, BackendId, BackendState, Features, Flow, FlowKey, Reverse, ReverseKey, Service,
     ServiceKey, Slot, Tracking, Traffic,
 };
+use lb_ebpf::parse::Network;
 use lb_ebpf::tables::{RecordKind, Route, Tables};
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 
 /// Tables that begin empty, with room for every flow and without a route anywhere.
 pub(crate) struct Memory {
+    pub(crate) features: Features,
     pub(crate) services: HashMap<ServiceKey, Service>,
     pub(crate) slots: Vec<Slot>,
     /// By id.
     pub(crate) backends: Vec<Backend>,
     pub(crate) reverse: HashMap<ReverseKey, Reverse>,
-    pub(crate) routes: HashMap<Addr4, Route>,
+    pub(crate) routes: HashMap<Addr, Route>,
     /// The longest packet that a route takes; the stack sees to longer ones.
     pub(crate) mtu: u16,
     pub(crate) flows: RefCell<HashMap<FlowKey, Flow>>,
@@ -41,6 +43,7 @@ pub(crate) struct Memory {
 impl Default for Memory {
     fn default() -> Self {
         Self {
+            features: Features::ALL,
             services: HashMap::new(),
             slots: Vec::new(),
             backends: vec![Backend::default(); 64],
@@ -76,6 +79,10 @@ impl Memory {
 }
 
 impl Tables for Memory {
+    fn features(&self) -> Features {
+        self.features
+    }
+
     fn service(&self, key: &ServiceKey) -> Option<Service> {
         self.services.get(key).copied()
     }
@@ -92,7 +99,7 @@ impl Tables for Memory {
         self.reverse.get(key).copied()
     }
 
-    fn is_vip(&self, address: &Addr4) -> bool {
+    fn is_vip(&self, address: &Addr) -> bool {
         self.services.keys().any(|key| key.vip == *address)
     }
 
@@ -149,9 +156,9 @@ impl Tables for Memory {
         self.boot_ns
     }
 
-    fn route(&self, _: Addr4, destination: Addr4, bytes: u16) -> Route {
-        match self.routes.get(&destination) {
-            Some(Route::Via { .. }) if bytes > self.mtu => Route::Stack,
+    fn route(&self, packet: &Network, _: Addr) -> Route {
+        match self.routes.get(&packet.destination) {
+            Some(Route::Via { .. }) if packet.bytes > self.mtu => Route::Stack,
             Some(route) => *route,
             None => Route::NotForwarded,
         }

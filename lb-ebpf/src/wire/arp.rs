@@ -1,7 +1,6 @@
 //! ARP (RFC 826), for IPv4 over Ethernet.
 
 use super::{ethertype, field};
-use crate::abi::Addr4;
 
 /// An ARP packet.
 pub struct Arp<'a>(pub &'a mut [u8; Arp::LEN]);
@@ -34,7 +33,7 @@ impl Arp<'_> {
     /// The address that is asked for.
     #[inline(always)]
     #[must_use]
-    pub fn target(&self) -> Addr4 {
+    pub fn target(&self) -> [u8; 4] {
         field(self.0, Self::TARGET)
     }
 }

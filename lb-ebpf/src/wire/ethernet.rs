@@ -9,6 +9,12 @@ pub mod ethertype {
     pub const IPV4: u16 = 0x0800;
     /// The Address Resolution Protocol (RFC 826).
     pub const ARP: u16 = 0x0806;
+    /// IPv6 (RFC 2464).
+    pub const IPV6: u16 = 0x86dd;
+    /// A tag of a virtual network (IEEE 802.1Q), or of a customer's inside of a provider's.
+    pub const VLAN: u16 = 0x8100;
+    /// A tag of a provider's virtual network (IEEE 802.1ad).
+    pub const PROVIDER_VLAN: u16 = 0x88a8;
 }
 
 /// An Ethernet header.
@@ -40,5 +46,28 @@ impl Ethernet<'_> {
     pub fn set_addresses(&mut self, destination: Mac, source: Mac) {
         set_field(self.0, Self::DESTINATION, destination);
         set_field(self.0, Self::SOURCE, source);
+    }
+}
+
+/// The tag of a virtual network: it follows the addresses, and another EtherType follows it.
+pub struct Tag<'a>(pub &'a mut [u8; Tag::LEN]);
+
+impl Tag<'_> {
+    /// Bytes of what lies between two EtherTypes, and of the second one.
+    pub const LEN: usize = 4;
+    const TYPE: usize = 2;
+
+    /// Whether a tag follows such an EtherType.
+    #[inline(always)]
+    #[must_use]
+    pub const fn follows(ethertype: u16) -> bool {
+        matches!(ethertype, ethertype::VLAN | ethertype::PROVIDER_VLAN)
+    }
+
+    /// What the frame carries behind the tag.
+    #[inline(always)]
+    #[must_use]
+    pub fn ethertype(&self) -> u16 {
+        u16::from_be_bytes(field::<2>(self.0, Self::TYPE))
     }
 }

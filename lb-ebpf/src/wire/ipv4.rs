@@ -1,7 +1,6 @@
 //! IPv4 (RFC 791).
 
 use super::{field, set_field};
-use crate::abi::Addr4;
 use crate::checksum::{Checksum, Delta};
 
 /// The fixed part of an IPv4 header. Options, if any, follow it.
@@ -11,6 +10,7 @@ impl Ipv4<'_> {
     /// Bytes of a header without options.
     pub const LEN: usize = 20;
     const VERSION_IHL: usize = 0;
+    const TYPE_OF_SERVICE: usize = 1;
     const TOTAL_LENGTH: usize = 2;
     const FRAGMENT: usize = 6;
     const TTL: usize = 8;
@@ -37,6 +37,13 @@ impl Ipv4<'_> {
     #[must_use]
     pub fn header_len(&self) -> usize {
         (self.0[Self::VERSION_IHL] & 0x0f) as usize * 4
+    }
+
+    /// The type of service: how it is to be treated (DSCP), and congestion (ECN).
+    #[inline(always)]
+    #[must_use]
+    pub fn type_of_service(&self) -> u8 {
+        self.0[Self::TYPE_OF_SERVICE]
     }
 
     /// Bytes of the packet, header included.
@@ -89,43 +96,48 @@ impl Ipv4<'_> {
     /// Where the packet comes from.
     #[inline(always)]
     #[must_use]
-    pub fn source(&self) -> Addr4 {
+    pub fn source(&self) -> [u8; 4] {
         field(self.0, Self::SOURCE)
     }
 
     /// Where the packet goes.
     #[inline(always)]
     #[must_use]
-    pub fn destination(&self) -> Addr4 {
+    pub fn destination(&self) -> [u8; 4] {
         field(self.0, Self::DESTINATION)
     }
 
     /// Gives the packet another source. The checksum follows.
     #[inline(always)]
-    pub fn set_source(&mut self, source: Addr4) {
-        let delta = Delta::NONE.replace4(self.source(), source);
-        set_field(self.0, Self::SOURCE, source);
+    pub fn set_source(&mut self, source: [u8; 4]) {
+        let delta = self.replace(Delta::NONE, Self::SOURCE, source);
         self.update_checksum(delta);
     }
 
     /// Gives the packet another source, as a host that forwards it. The checksum follows.
     /// The time to live must not be 0.
     #[inline(always)]
-    pub fn forward_from(&mut self, source: Addr4) {
-        let delta = self.decrement_ttl().replace4(self.source(), source);
-        set_field(self.0, Self::SOURCE, source);
+    pub fn forward_from(&mut self, source: [u8; 4]) {
+        let delta = self.decrement_ttl();
+        let delta = self.replace(delta, Self::SOURCE, source);
         self.update_checksum(delta);
     }
 
     /// Gives the packet another destination, as a host that forwards it. The checksum follows.
     /// The time to live must not be 0.
     #[inline(always)]
-    pub fn forward_to(&mut self, destination: Addr4) {
-        let delta = self
-            .decrement_ttl()
-            .replace4(self.destination(), destination);
-        set_field(self.0, Self::DESTINATION, destination);
+    pub fn forward_to(&mut self, destination: [u8; 4]) {
+        let delta = self.decrement_ttl();
+        let delta = self.replace(delta, Self::DESTINATION, destination);
         self.update_checksum(delta);
+    }
+
+    /// Writes an address; adds to `delta` what that changes.
+    #[inline(always)]
+    fn replace(&mut self, delta: Delta, offset: usize, address: [u8; 4]) -> Delta {
+        let old = field(self.0, offset);
+        set_field(self.0, offset, address);
+        delta.replace4(old, address)
     }
 
     #[inline(always)]

@@ -4,14 +4,14 @@ use super::{field, set_field};
 use crate::abi::Port;
 use crate::checksum::{Checksum, Delta};
 
-/// The beginning of a TCP header: all of it that the first fragment of a segment must have.
+/// The beginning of a TCP or UDP header: all of it that the first fragment of a packet must have.
 pub struct Ports<'a>(pub &'a mut [u8; Ports::LEN]);
 
 impl Ports<'_> {
     /// Bytes of the ports.
     pub const LEN: usize = 4;
 
-    /// The port the segment goes to.
+    /// The port the packet goes to.
     #[inline(always)]
     #[must_use]
     pub fn destination(&self) -> Port {

@@ -162,7 +162,7 @@ fn read(lab: &Lab) -> Result<Tables> {
 
 /// The first slot of the service, and its number.
 fn service(tables: &Tables) -> Result<(u32, u16)> {
-    let key = ServiceKey::tcp(VIP.octets(), 80u16.to_be_bytes());
+    let key = ServiceKey::tcp(VIP.into(), 80u16.to_be_bytes());
     let service = tables.services.get(&key).context("there is no service")?;
     Ok((service.first_slot, service.id))
 }

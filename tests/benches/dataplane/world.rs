@@ -1,7 +1,7 @@
 //! The loaded program, and the tables that it is measured with.
 
 use std::cell::RefCell;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::Path;
 
@@ -18,8 +18,8 @@ use lb_control::desired::maglev::{self, Member};
 use lb_control::desired::reverse_key;
 use lb_control::reconcile;
 use lb_ebpf::abi::{
-    self, Addr4, Backend, BackendId, BackendState, Flow, FlowKey, FlowPhase, Port, Reverse,
-    ServiceId, ServiceKey, Slot, Tracking, capacity,
+    self, Addr, Backend, BackendId, BackendState, Family, Features, Flow, FlowKey, FlowPhase, Port,
+    Reverse, ServiceId, ServiceKey, Slot, Tracking, capacity, proto,
 };
 
 use crate::frames::Frame;
@@ -34,15 +34,35 @@ pub(crate) enum Service {
     Clean,
     /// All owners have changed, and every connection is recorded.
     Dirty,
+    /// Nothing has changed for long, over IPv6.
+    CleanV6,
+    /// Nothing has changed for long, and it speaks UDP.
+    CleanUdp,
 }
 
 impl Service {
-    const ALL: [Self; 2] = [Self::Clean, Self::Dirty];
+    const ALL: [Self; 4] = [Self::Clean, Self::Dirty, Self::CleanV6, Self::CleanUdp];
 
     fn id(self) -> ServiceId {
         match self {
             Self::Clean => 1,
             Self::Dirty => 2,
+            Self::CleanV6 => 3,
+            Self::CleanUdp => 4,
+        }
+    }
+
+    pub(crate) fn family(self) -> Family {
+        match self {
+            Self::Clean | Self::Dirty | Self::CleanUdp => Family::V4,
+            Self::CleanV6 => Family::V6,
+        }
+    }
+
+    pub(crate) fn proto(self) -> u8 {
+        match self {
+            Self::Clean | Self::Dirty | Self::CleanV6 => proto::TCP,
+            Self::CleanUdp => proto::UDP,
         }
     }
 
@@ -53,30 +73,73 @@ impl Service {
 }
 
 /// Where clients reach a service.
-pub(crate) fn address(service: Service) -> (Addr4, Port) {
-    (VIP.octets(), (80 + service.id()).to_be_bytes())
+pub(crate) fn address(service: Service) -> (Addr, Port) {
+    let address = of_family(service.family(), VIP);
+    (address, (80 + service.id()).to_be_bytes())
 }
 
 /// Where a backend of a service listens.
-pub(crate) fn backend(service: Service, index: usize) -> (Addr4, Port) {
-    let ip = web_ip(index as u8 + 1);
-    (ip.octets(), (8080 + service.id()).to_be_bytes())
+pub(crate) fn backend(service: Service, index: usize) -> (Addr, Port) {
+    let address = of_family(service.family(), web_ip(index as u8 + 1));
+    (address, (8080 + service.id()).to_be_bytes())
+}
+
+/// An address of this family that goes with one of IPv4.
+pub(crate) fn of_family(family: Family, address: Ipv4Addr) -> Addr {
+    let [a, b, c, d] = address.octets();
+    match family {
+        Family::V4 => Addr::v4([a, b, c, d]),
+        Family::V6 => Addr::v6([0x20, 0x01, 0x0d, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, a, b, c, d]),
+    }
 }
 
 /// The client's end of a flow. Clients have addresses for benchmarks (RFC 2544), behind a router.
-pub(crate) fn client(flow: u32) -> (Addr4, Port) {
+pub(crate) fn client(family: Family, flow: u32) -> (Addr, Port) {
     const FIRST: u32 = u32::from_be_bytes([198, 18, 0, 0]);
     const ADDRESSES: u32 = 1 << 16;
     let port = 1024 + (flow / ADDRESSES) as u16;
-    ((FIRST + flow % ADDRESSES).to_be_bytes(), port.to_be_bytes())
+    let address = Ipv4Addr::from(FIRST + flow % ADDRESSES);
+    (of_family(family, address), port.to_be_bytes())
 }
 
 /// Lets the load balancer's namespace know the way to the clients.
 pub(crate) fn prepare(lab: &Lab) -> Result<()> {
+    let router = IpAddr::from(of_family(Family::V6, CLIENT));
+    let ours = IpAddr::from(of_family(Family::V6, VIP));
+    let clients = IpAddr::from(of_family(Family::V6, Ipv4Addr::new(198, 18, 0, 0)));
     lab.lb().ip_batch(&format!(
         "route add 198.18.0.0/15 via {CLIENT}\n\
-         neighbour replace {CLIENT} dev eth0 lladdr 02:00:00:00:00:64 nud permanent\n"
-    ))
+         neighbour replace {CLIENT} dev eth0 lladdr 02:00:00:00:00:64 nud permanent\n\
+         address add {ours}/64 dev eth0 nodad\n\
+         route add {clients}/111 via {router}\n\
+         neighbour replace {router} dev eth0 lladdr 02:00:00:00:00:64 nud permanent\n"
+    ))?;
+    let forwarding = "/proc/sys/net/ipv6/conf/all/forwarding";
+    lab.lb()
+        .run(move || std::fs::write(forwarding, "1"))?
+        .context("failed to allow forwarding of IPv6")
+}
+
+/// How many instructions the kernel runs a program of, with these parts of it.
+pub(crate) fn instructions(root: &Path, features: Features) -> Result<u32> {
+    let limits = Limits {
+        services: 1,
+        backends: 2,
+        flows: 1,
+        records_per_second: 1,
+    };
+    let options = Options {
+        limits,
+        features,
+        log_verdicts: false,
+        fenced: false,
+        tells_flows: false,
+    };
+    let mut object = dataplane::load(&Pins::new(root), &options)?;
+    let info = program(&mut object, "headgate")?.info()?;
+    // Each takes eight bytes; some take two of those, and count twice.
+    let bytes = info.size_translated();
+    Ok(bytes.context("the kernel does not say how long the program is")? / 8)
 }
 
 /// A program that can be run on a frame.
@@ -88,7 +151,11 @@ pub(crate) struct Program {
 
 impl Program {
     pub(crate) fn run(&self, frame: &Frame) -> Result<TestRun> {
-        Ok(dataplane::test_run(self.fd.as_fd(), frame, self.ingress)?)
+        Ok(dataplane::test_run(
+            self.fd.as_fd(),
+            frame.bytes(),
+            self.ingress,
+        )?)
     }
 }
 
@@ -109,7 +176,12 @@ impl World {
     /// Loads the object, pins its maps below `root`, and fills them, with this many recorded
     /// flows. Whether it tells of those that it records is for the caller to say. Must be called in
     /// the load balancer's namespace.
-    pub(crate) fn load(root: &Path, recorded: u32, tells_flows: bool) -> Result<Self> {
+    pub(crate) fn load(
+        root: &Path,
+        recorded: u32,
+        tells_flows: bool,
+        features: Features,
+    ) -> Result<Self> {
         let pins = Pins::new(root);
         let limits = Limits {
             services: capacity::SERVICES as u32,
@@ -119,6 +191,7 @@ impl World {
         };
         let options = Options {
             limits,
+            features,
             log_verdicts: false,
             fenced: false,
             tells_flows,
@@ -200,13 +273,13 @@ fn tables(egress: u32) -> Tables {
         let (vip, port) = address(service);
         let slot_count = capacity::SLOTS_PER_SERVICE as u32;
         tables.services.insert(
-            ServiceKey::tcp(vip, port),
+            ServiceKey::new(vip, port, service.proto()),
             abi::Service {
                 hash_key: [0x0123_4567_89ab_cdef, u64::from(service.id())],
                 first_slot: place * slot_count.next_multiple_of(2),
                 slot_count,
                 id: service.id(),
-                pad: [0; 3],
+                ..abi::Service::zeroed()
             },
         );
         let mut members = Vec::new();
@@ -223,22 +296,20 @@ fn tables(egress: u32) -> Tables {
                 state: BackendState::Alive as u8,
                 ..Backend::zeroed()
             };
-            let reverse = Reverse {
-                vip,
-                port,
-                backend: id,
-            };
+            let reverse = Reverse::new(vip, port, id);
             tables.backends.insert(id, entry);
-            tables.reverse.insert(reverse_key(&entry), reverse);
+            tables
+                .reverse
+                .insert(reverse_key(&entry, service.proto()), reverse);
             members.push(Member {
                 id,
-                identity: u64::from(u32::from(Ipv4Addr::from(addr))),
+                identity: u64::from(id),
                 weight: 1,
             });
         }
         let owners = maglev::build(slot_count, &members);
         let slot = |owner| match service {
-            Service::Clean => Slot::clean(owner),
+            Service::Clean | Service::CleanV6 | Service::CleanUdp => Slot::clean(owner),
             Service::Dirty => Slot {
                 current: owner,
                 previous: if owner == members[0].id {
@@ -272,12 +343,8 @@ fn record(pins: &Pins, count: u32) -> Result<()> {
         .wrapping_add(3_600)
         .wrapping_mul(1_000);
     for flow in 0..count {
-        let (client, client_port) = client(flow);
-        let key = FlowKey {
-            client,
-            client_port,
-            service: Service::Dirty.id(),
-        };
+        let (client, client_port) = client(Service::Dirty.family(), flow);
+        let key = FlowKey::new(client, client_port, Service::Dirty.id());
         let value = Flow {
             last_seen_ms: later,
             backend: Service::Dirty.backend_id(flow as usize % BACKENDS),

@@ -99,6 +99,11 @@ scenarios! {
         without_app_servers_the_rest_is_there
         strangers_between_tiers_are_refused
         a_web_server_that_stops_in_order_loses_nothing;
+    families:
+        services_of_ipv6_are_balanced
+        names_are_resolved_over_either_version
+        datagrams_stay_if_they_are_told_to
+        a_pair_takes_over_both_versions_and_protocols;
     bad_input:
         broken_packets_disturb_nobody
         bad_clients_of_the_api_harm_nobody;

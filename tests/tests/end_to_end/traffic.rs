@@ -55,12 +55,17 @@ struct Regular {
 impl Regulars {
     /// Opens `count` connections.
     pub(crate) fn start(lab: &Lab, count: usize) -> Result<Self> {
+        Self::start_at(lab, service(), count)
+    }
+
+    /// Like [`start`](Self::start), at the address of another service.
+    pub(crate) fn start_at(lab: &Lab, service: SocketAddr, count: usize) -> Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
         let start = |_| {
             let requests = Arc::new(AtomicU64::new(0));
             let thread = lab.client().spawn({
                 let (stop, requests) = (stop.clone(), requests.clone());
-                move || stay(&stop, &requests)
+                move || stay(service, &stop, &requests)
             })?;
             Ok(Regular { requests, thread })
         };
@@ -155,10 +160,10 @@ fn arrive(stop: &AtomicBool, made: &AtomicU64) -> Duration {
     longest.max(last.elapsed())
 }
 
-fn stay(stop: &AtomicBool, requests: &AtomicU64) -> Result<String> {
+fn stay(service: SocketAddr, stop: &AtomicBool, requests: &AtomicU64) -> Result<String> {
     /// Of each answer. Large enough for several segments.
     const BYTES: u64 = 10_000;
-    let mut connection = Connection::open(service(), PATIENCE)?;
+    let mut connection = Connection::open(service, PATIENCE)?;
     let mut server: Option<String> = None;
     while !stop.load(Ordering::Relaxed) {
         let name = connection

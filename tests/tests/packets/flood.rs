@@ -1,6 +1,6 @@
 //! Frames that nobody would send: cases with bytes changed, cut off and added, and pure noise.
 
-use crate::cases::Case;
+use crate::case::Case;
 use kit::random::Random;
 
 /// Of the kernel's frame buffer, as much as a test run fills.

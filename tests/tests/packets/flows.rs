@@ -3,7 +3,7 @@
 use crate::kernel::LIMITS;
 use crate::world::{SERVICE, WEB1, WEB2};
 use lb_control::dataplane::Dataplane;
-use lb_ebpf::abi::{BackendId, Flow, FlowKey, FlowPhase};
+use lb_ebpf::abi::{Addr, BackendId, Flow, FlowKey, FlowPhase};
 use std::collections::BTreeMap;
 
 /// How many flows there is room for.
@@ -54,11 +54,8 @@ pub(crate) fn are_too_many(tables: &mut impl Dataplane) -> Result<(), String> {
 
 fn flows(numbers: std::ops::Range<u32>, backend: BackendId) -> Flows {
     let flow = |number: u32| {
-        let key = FlowKey {
-            client: (0x0a00_0000 + number).to_be_bytes(),
-            client_port: [0x9c, 0x40],
-            service: SERVICE.id,
-        };
+        let client = Addr::v4((0x0a00_0000 + number).to_be_bytes());
+        let key = FlowKey::new(client, [0x9c, 0x40], SERVICE.id);
         let flow = Flow {
             last_seen_ms: number,
             backend,

@@ -1,23 +1,23 @@
 //! A case on the host: the pure function, over tables in memory.
 
-use crate::cases::{Budget, Case, Lease};
+use crate::case::{Budget, Case, Lease};
+use crate::dialect::{self, TRACKED, six};
 use crate::memory::Memory;
 use crate::outcome::{Outcome, Recorded, Xdp};
-use crate::world::{
-    self, CLIENT, CLIENT_MAC, CLIENTS, CLIENTS_MAC, FLOW, OURSELVES, SERVICE, SLOTS,
-};
+use crate::world::{self, CLIENT, CLIENT_MAC, CLIENTS, CLIENTS_MAC, OURSELVES, SLOTS};
 use lb_ebpf::abi::Flow;
 use lb_ebpf::process::{Verdict, process};
 use lb_ebpf::reason::Action;
 use lb_ebpf::tables::Route;
 use std::cell::Cell;
+use std::net::IpAddr;
 
 /// What becomes of `frame` in the world of `case`.
 pub(crate) fn run(case: &Case, frame: &[u8]) -> Outcome {
     let tables = tables(case);
     let mut frame = frame.to_vec();
     let verdict = process(frame.as_mut_slice(), &tables);
-    let flow = tables.flows.borrow().get(&FLOW).copied();
+    let flow = tables.flows.borrow().get(&case.dialect.flow_key()).copied();
     let told = tables.told.take().into_iter();
     Outcome {
         reason: verdict.reason,
@@ -43,36 +43,50 @@ fn tables(case: &Case) -> Memory {
     let mut tables = Memory {
         slots: vec![case.slot; SLOTS as usize],
         ingress: case.ingress,
+        features: case.features,
         ..Memory::default()
     };
     if let Some((index, slot)) = case.exception {
         tables.slots[index as usize] = slot;
     }
-    tables.services.insert(world::service_key(), SERVICE);
-    for (id, backend, key, reverse) in world::backends() {
-        tables.backends[usize::from(id)] = backend;
+    for d in dialect::ALL {
+        tables.services.insert(d.service_key(), d.service());
+    }
+    for (_, _, key, reverse) in TRACKED.into_iter().flat_map(world::backends) {
         tables.reverse.insert(key, reverse);
+    }
+    for (id, backend, ..) in world::backends(case.dialect) {
+        tables.backends[usize::from(id)] = backend;
     }
     let via = Route::Via {
         ifindex: CLIENTS,
         next_hop: CLIENT_MAC,
         source: CLIENTS_MAC,
     };
-    // The clients' network: all of it but our own address, and the one of all.
-    for host in 0..255 {
-        let neighbour = [198, 51, 100, host];
+    // The clients' network: all of it but our own address, and the one of all. Of IPv6, that is the
+    // first one: of all routers.
+    for host in 0..=255 {
+        let neighbour = IpAddr::from([198, 51, 100, host]);
         if neighbour != OURSELVES.0 {
-            tables.routes.insert(neighbour, Route::Stack);
+            let both = [(neighbour, 255), (six(neighbour), 0)];
+            let routes = both.into_iter().filter(|(_, all)| *all != host);
+            let routes = routes.map(|(neighbour, _)| (neighbour.into(), Route::Stack));
+            tables.routes.extend(routes);
         }
     }
-    tables.routes.insert(CLIENT.0, via);
+    for client in [CLIENT.0, six(CLIENT.0)] {
+        tables.routes.insert(client.into(), via);
+    }
     if let Some(flow) = case.flow {
         let flow = Flow {
             last_seen_ms: tables.now_ms,
             backend: flow.backend,
             phase: flow.phase,
         };
-        tables.flows.borrow_mut().insert(FLOW, flow);
+        tables
+            .flows
+            .borrow_mut()
+            .insert(case.dialect.flow_key(), flow);
     }
     tables.lease = match case.lease {
         Lease::NotNeeded => None,

@@ -1,8 +1,9 @@
 //! A case in the kernel: the loaded program, over its maps, in namespaces of its own.
 
-use crate::cases::{self, Case, Lease};
+use crate::case::{self, Case, Lease};
+use crate::dialect::{self, TRACKED, six};
 use crate::outcome::{Outcome, Recorded, Xdp};
-use crate::world::{self, CLIENT, FLOW, OURSELVES, SERVICE, SLOTS};
+use crate::world::{self, CLIENT, OURSELVES, SERVICE, SLOTS};
 use anyhow::{Context as _, Error, Result, bail, ensure};
 use aya::Ebpf;
 use aya::maps::{HashMap, Map, MapData, MapError, PerCpuArray, PerCpuValues, RingBuf};
@@ -12,13 +13,12 @@ use lb_control::config::Limits;
 use lb_control::dataplane::{
     Dataplane, Kernel, NewFlows, Options, Pins, TestRun, boot_ns, load, test_run,
 };
-use lb_ebpf::abi::{Budget, Flow, FlowKey, NewFlow, ServiceKey, Slot, Tracking, Traffic, capacity};
+use lb_ebpf::abi::{Budget, Features, Flow, FlowKey, NewFlow, Slot, Tracking, Traffic, capacity};
 use lb_ebpf::reason::Reason;
 use lb_ebpf::tables::RecordKind;
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use std::future::{Future, poll_fn};
-use std::net::Ipv4Addr;
 use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 use std::pin::{Pin, pin};
@@ -27,7 +27,7 @@ use std::time::Duration;
 
 /// Small, so that the flow table can be filled and the budget spent.
 pub(crate) const LIMITS: Limits = Limits {
-    services: 2,
+    services: 8,
     backends: 64,
     flows: 16,
     records_per_second: 100,
@@ -46,13 +46,17 @@ pub(crate) struct Rig {
     pins: Pins,
     maps: Kernel,
     /// `FLOWS`, to write records to.
-    flows: HashMap<MapData, [u8; 8], [u8; 8]>,
+    flows: HashMap<MapData, [u8; 24], [u8; 8]>,
     /// `BUDGETS`, to spend them.
     budgets: PerCpuArray<MapData, [u8; 8]>,
     /// `NEW_FLOWS`, to read.
     told: RingBuf<MapData>,
+    /// The program as it is with fewer features, loaded when first asked for.
+    others: Vec<(Features, Ebpf)>,
     /// What every slot is now.
     slots: Vec<Slot>,
+    /// Whether the backends have addresses of IPv6 now.
+    is_ipv6: Option<bool>,
 }
 
 impl Rig {
@@ -65,19 +69,14 @@ impl Rig {
         network().context("failed to make a network to route in")?;
         let pins = Pins::new(&file_system().context("failed to make a BPF file system")?);
 
-        let options = |fenced, tells_flows| Options {
-            limits: LIMITS,
-            log_verdicts: false,
-            fenced,
-            tells_flows,
-        };
-        let object = load(&pins, &options(false, true))?;
-        let fenced = load(&pins, &options(true, true))?;
-        let silent = load(&pins, &options(false, false))?;
+        let object = load(&pins, &options(Features::ALL, false, true))?;
+        let fenced = load(&pins, &options(Features::ALL, true, true))?;
+        let silent = load(&pins, &options(Features::ALL, false, false))?;
         let mut maps = Kernel::open(&pins)?;
-        maps.set_service(&world::service_key(), Some(&SERVICE))?;
-        for (id, backend, key, reverse) in world::backends() {
-            maps.set_backend(id, Some(&backend))?;
+        for d in dialect::ALL {
+            maps.set_service(&d.service_key(), Some(&d.service()))?;
+        }
+        for (_, _, key, reverse) in TRACKED.into_iter().flat_map(world::backends) {
             maps.set_reverse(&key, Some(&reverse))?;
         }
         let map = |name| open(&pins, name);
@@ -90,7 +89,9 @@ impl Rig {
             budgets: PerCpuArray::try_from(map("BUDGETS")?)?,
             told: RingBuf::try_from(map("NEW_FLOWS")?)?,
             pins,
+            others: Vec::new(),
             slots: vec![Slot::EMPTY; SLOTS as usize],
+            is_ipv6: None,
         })
     }
 
@@ -102,29 +103,28 @@ impl Rig {
             self.set_budgets(second, case.budget)?;
             let outcome = self.run_once(case, frame)?;
             // A new second brings a new budget, perhaps before the packet was there.
-            if case.budget != cases::Budget::Spent || now_ms()? / 1_000 == second {
+            if case.budget != case::Budget::Spent || now_ms()? / 1_000 == second {
                 return Ok(outcome);
             }
         }
     }
 
-    /// Another service of the same address comes, and they go one after the other; the first comes
-    /// back. `asked` asks for the address, and is heard by the stack when there is no service.
+    /// The services of an address go one after the other, and come back. `asked` asks for the address,
+    /// and is heard by the stack when there is no service.
     pub(crate) fn services_come_and_go(&mut self, asked: &Case) -> Result<()> {
-        let first = world::service_key();
-        let second = ServiceKey {
-            port: 443u16.to_be_bytes(),
-            ..first
-        };
-        for (key, service, expected) in [
-            (second, Some(&SERVICE), Reason::Fenced),
-            (first, None, Reason::Fenced),
-            (second, None, Reason::NotIpv4),
-            (first, Some(&SERVICE), Reason::Fenced),
-        ] {
-            self.maps.set_service(&key, service)?;
+        let of_address = |d: &dialect::Dialect| d.is_ipv6 == asked.dialect.is_ipv6;
+        let services: Vec<_> = dialect::ALL.into_iter().filter(of_address).collect();
+        let mut left = services.len();
+        for (comes, d) in [false, true]
+            .into_iter()
+            .flat_map(|comes| services.iter().map(move |d| (comes, d)))
+        {
+            self.maps
+                .set_service(&d.service_key(), comes.then_some(&d.service()))?;
+            left = if comes { left + 1 } else { left - 1 };
             let found = self.run(asked, &asked.frame)?.reason;
-            ensure!(found == expected, "expected {expected:?}, found {found:?}");
+            let fenced = found == Reason::Fenced;
+            ensure!(fenced == (left > 0), "{left} services: {found:?}");
         }
         Ok(())
     }
@@ -136,14 +136,18 @@ impl Rig {
         let room = (capacity::NEW_FLOWS - 1) / (8 + size_of::<NewFlow>());
         self.tell(case, room)?;
         self.prepare(case)?;
-        let (before, program) = (self.maps.tracking()?, self.test_run(case, &case.frame)?);
+        let before = self.maps.tracking()?;
+        let program = self.test_run(case, &case.frame)?;
         let tracked = Outcome::tracked(grown(&before, &self.maps.tracking()?));
         ensure!(tracked == [Tracking::Hit, Tracking::Untold], "{tracked:?}");
         ensure!(
             program.frame == case.expected.frame,
             "the packet did not go on"
         );
-        ensure!(self.recorded(&FLOW)? == case.expected.flow, "not recorded");
+        ensure!(
+            self.recorded(&case.dialect.flow_key())? == case.expected.flow,
+            "not recorded"
+        );
         ensure!(self.told().len() == room, "not everything before was told");
         // And now there is room again.
         let found = self.run(case, &case.frame)?;
@@ -200,7 +204,7 @@ impl Rig {
         self.prepare(case)?;
         let known = case.flow.context("nothing is known")?;
         for _ in 0..times {
-            self.record(FLOW, known)?;
+            self.record(case.dialect.flow_key(), known)?;
             self.test_run(case, &case.frame)?;
         }
         Ok(())
@@ -222,7 +226,7 @@ impl Rig {
         };
         let action = Xdp::from_number(run.action);
         let mut traffic = Vec::new();
-        for (id, ..) in world::backends() {
+        for (id, ..) in world::backends(case.dialect) {
             let counted = self.maps.traffic(id)?;
             if counted != Traffic::default() {
                 traffic.push((id, counted));
@@ -232,7 +236,7 @@ impl Rig {
             reason,
             action: action.with_context(|| format!("returned {}", run.action))?,
             frame: run.frame,
-            flow: self.recorded(&FLOW)?,
+            flow: self.recorded(&case.dialect.flow_key())?,
             told: self.told(),
             tracked: Outcome::tracked(tracking),
             traffic,
@@ -240,16 +244,39 @@ impl Rig {
     }
 
     /// Runs the program that `case` wants once, whatever the maps hold.
-    fn test_run(&self, case: &Case, frame: &[u8]) -> Result<TestRun> {
+    fn test_run(&mut self, case: &Case, frame: &[u8]) -> Result<TestRun> {
+        let all = case.features == Features::ALL;
         let object = match (case.lease, case.listens) {
-            (Lease::NotNeeded, true) => &self.object,
-            (Lease::NotNeeded, false) => &self.silent,
-            (Lease::Held | Lease::Lapsed, true) => &self.fenced,
-            (Lease::Held | Lease::Lapsed, false) => bail!("there is no such program"),
+            (Lease::NotNeeded, true) if all => &self.object,
+            (Lease::NotNeeded, true) => self.with_features(case.features)?,
+            (Lease::NotNeeded, false) if all => &self.silent,
+            (Lease::Held | Lease::Lapsed, true) if all => &self.fenced,
+            _ => bail!("there is no such program"),
         };
         let program = object.program("headgate").context("no program")?;
         let program: &XdpProgram = program.try_into()?;
         Ok(test_run(program.fd()?.as_fd(), frame, case.ingress)?)
+    }
+
+    fn with_features(&mut self, features: Features) -> Result<&Ebpf> {
+        let known = self.others.iter().position(|(has, _)| *has == features);
+        let index = match known {
+            Some(index) => index,
+            None => {
+                let object = load(&self.pins, &options(features, false, true))?;
+                self.others.push((features, object));
+                self.others.len() - 1
+            }
+        };
+        Ok(&self.others[index].1)
+    }
+
+    /// How many instructions the kernel runs a program of, with these parts of it.
+    pub(crate) fn instructions(&mut self, features: Features) -> Result<u32> {
+        let program = self.with_features(features)?.program("headgate");
+        let program: &XdpProgram = program.context("no program")?.try_into()?;
+        let bytes = program.info()?.size_translated();
+        Ok(bytes.context("the kernel does not say")? / 8)
     }
 
     /// Takes what was told.
@@ -263,6 +290,12 @@ impl Rig {
     }
 
     fn prepare(&mut self, case: &Case) -> Result<()> {
+        if self.is_ipv6 != Some(case.dialect.is_ipv6) {
+            for (id, backend, ..) in world::backends(case.dialect) {
+                self.maps.set_backend(id, Some(&backend))?;
+            }
+            self.is_ipv6 = Some(case.dialect.is_ipv6);
+        }
         for (index, known) in (0u32..).zip(&mut self.slots) {
             let slot = match case.exception {
                 Some((exception, slot)) if exception == index => slot,
@@ -273,7 +306,7 @@ impl Rig {
                 *known = slot;
             }
         }
-        for (id, ..) in world::backends() {
+        for (id, ..) in world::backends(case.dialect) {
             if self.maps.traffic(id)? != Traffic::default() {
                 self.maps.retire(id, None)?;
             }
@@ -285,12 +318,12 @@ impl Rig {
         })?;
         self.without_flows()?;
         if let Some(flow) = case.flow {
-            self.record(FLOW, flow)?;
+            self.record(case.dialect.flow_key(), flow)?;
         }
         if case.table_is_full {
             let others = (1u16..).map(|port| FlowKey {
                 client_port: port.to_be_bytes(),
-                ..FLOW
+                ..case.dialect.flow_key()
             });
             let free = LIMITS.flows as usize - usize::from(case.flow.is_some());
             let other = Recorded {
@@ -315,12 +348,12 @@ impl Rig {
 
     /// Leaves of the budgets of `second` just enough for one record of each kind, or nothing, there or
     /// in the second before.
-    fn set_budgets(&mut self, second: u32, budget: cases::Budget) -> Result<()> {
+    fn set_budgets(&mut self, second: u32, budget: case::Budget) -> Result<()> {
         let all = LIMITS.records_per_second;
         let (second, used) = match budget {
-            cases::Budget::Left => (second, all - 1),
-            cases::Budget::Spent => (second, all),
-            cases::Budget::SpentBefore => (second.wrapping_sub(1), all),
+            case::Budget::Left => (second, all - 1),
+            case::Budget::Spent => (second, all),
+            case::Budget::SpentBefore => (second.wrapping_sub(1), all),
         };
         let budget: [u8; 8] = bytemuck::cast(Budget { second, used });
         let cpus = aya::util::nr_cpus().map_err(|(_, error)| error)?;
@@ -348,8 +381,18 @@ impl Rig {
             backend: flow.backend,
             phase: flow.phase,
         };
-        let (key, flow): ([u8; 8], [u8; 8]) = (bytemuck::cast(key), bytemuck::cast(flow));
+        let (key, flow): ([u8; 24], [u8; 8]) = (bytemuck::cast(key), bytemuck::cast(flow));
         Ok(self.flows.insert(key, flow, 0)?)
+    }
+}
+
+fn options(features: Features, fenced: bool, tells_flows: bool) -> Options {
+    Options {
+        limits: LIMITS,
+        features,
+        log_verdicts: false,
+        fenced,
+        tells_flows,
     }
 }
 
@@ -386,7 +429,10 @@ fn file_system() -> Result<PathBuf> {
 /// Gives the calling thread's namespace a network in which the client of [`world`] is a known
 /// neighbour, others on its network are not, and nobody else is reachable.
 fn network() -> Result<()> {
-    std::fs::write("/proc/sys/net/ipv4/ip_forward", "1").context("failed to allow forwarding")?;
+    for setting in ["ipv4/ip_forward", "ipv6/conf/all/forwarding"] {
+        std::fs::write(format!("/proc/sys/net/{setting}"), "1")
+            .context("failed to allow forwarding")?;
+    }
     let mac = |mac: [u8; 6]| mac.map(|byte| format!("{byte:02x}")).join(":");
     let (clients, servers) = (world::CLIENTS, world::SERVERS);
     ip_batch(&format!(
@@ -397,12 +443,16 @@ fn network() -> Result<()> {
          link set servers up
          link set server up
          address add {ourselves}/24 dev clients
+         address add {ourselves6}/120 dev clients nodad
          neigh add {client} lladdr {client_mac} dev clients nud permanent
+         neigh add {client6} lladdr {client_mac} dev clients nud permanent
         ",
+        ourselves6 = six(OURSELVES.0),
+        client6 = six(CLIENT.0),
         clients_mac = mac(world::CLIENTS_MAC),
         servers_mac = mac(world::SERVERS_MAC),
         client_mac = mac(world::CLIENT_MAC),
-        ourselves = Ipv4Addr::from(OURSELVES.0),
-        client = Ipv4Addr::from(CLIENT.0),
+        ourselves = OURSELVES.0,
+        client = CLIENT.0,
     ))
 }

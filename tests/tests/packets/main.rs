@@ -4,7 +4,9 @@
 //! The kernel's part needs root, and runs in namespaces of its own. Without root its trials fail
 //! where `CI` is set, and are reported as ignored elsewhere.
 
+mod case;
 mod cases;
+mod dialect;
 mod flood;
 mod flows;
 mod host;
@@ -19,10 +21,12 @@ mod memory;
 #[allow(dead_code, reason = "shared with tests that need more, or less, of it")]
 mod packet;
 
-use cases::Case;
+use case::{Case, Lease};
+use dialect::{PLAIN, TCP6};
 use kernel::Rig;
 use kit::random::Random;
 use lb_control::dataplane::{Kernel, Memory};
+use lb_ebpf::abi::{Feature, Features};
 use lb_ebpf::reason::Reason;
 use libtest_mimic::{Arguments, Failed, Trial};
 use std::collections::BTreeMap;
@@ -66,21 +70,32 @@ fn main() -> ExitCode {
             privileged.push(in_kernel(case, &rig));
         }
         privileged.push(truncated(case, &rig));
+        if let Some(case) = with_least(case) {
+            trials.push(on_host(&case));
+            privileged.push(in_kernel(&case, &rig));
+        }
+    }
+    for d in [PLAIN, TCP6] {
+        privileged.push(with_rig(
+            format!("{d}an address is a service's until its last one goes"),
+            &rig,
+            move |rig| Ok(rig.services_come_and_go(&cases::while_fenced(d))?),
+        ));
     }
     privileged.push(with_rig(
-        "an address is a service's until its last one goes".to_owned(),
+        "what no service uses is not in the program".to_owned(),
         &rig,
-        |rig| Ok(rig.services_come_and_go(&cases::asked_while_fenced())?),
+        programs_grow,
     ));
     privileged.push(with_rig(
         "a full buffer of new flows".to_owned(),
         &rig,
-        |rig| Ok(rig.too_much_to_tell(&cases::told())?),
+        |rig| Ok(rig.too_much_to_tell(&cases::told(PLAIN))?),
     ));
     privileged.push(with_rig(
         "new flows are told to a reader".to_owned(),
         &rig,
-        |rig| Ok(rig.told_to_a_reader(&cases::told())?),
+        |rig| Ok(rig.told_to_a_reader(&cases::told(PLAIN))?),
     ));
     let entered: [(&str, EnteredFlows<Kernel>, EnteredFlows<Memory>); 2] = [
         ("flows come and go", flows::come_and_go, flows::come_and_go),
@@ -106,6 +121,43 @@ fn main() -> ExitCode {
     let privileged = privileged.into_iter();
     trials.extend(privileged.map(|trial| trial.with_ignored_flag(!root && !ci)));
     libtest_mimic::run(&arguments, trials).exit_code()
+}
+
+/// The same without all that its service does not use: nothing else may come of it.
+fn with_least(case: &Arc<Case>) -> Option<Arc<Case>> {
+    let fits = case.dialect == PLAIN
+        && case.features == Features::ALL
+        && case.lease == Lease::NotNeeded
+        && case.listens
+        && case.frame.len() >= SHORTEST_RUN;
+    fits.then(|| {
+        Arc::new(Case {
+            name: format!("no features: {}", case.name),
+            features: Features::NONE,
+            ..Case::clone(case)
+        })
+    })
+}
+
+/// Each feature makes the program longer, and those of one are none of the other's.
+fn programs_grow(rig: &mut Rig) -> Result<(), Failed> {
+    let least = rig.instructions(Features::NONE)?;
+    let most = rig.instructions(Features::ALL)?;
+    let mut lengths = vec![("none", least)];
+    for feature in Feature::ALL {
+        let length = rig.instructions(Features::NONE.with(feature))?;
+        lengths.push((feature.name(), length));
+    }
+    lengths.push(("all", most));
+    println!("instructions: {lengths:?}");
+    let between = lengths[1..]
+        .iter()
+        .all(|&(_, length)| length > least && length <= most);
+    if between {
+        Ok(())
+    } else {
+        Err(format!("{lengths:?}").into())
+    }
 }
 
 fn every_reason(cases: &[Arc<Case>]) -> Trial {

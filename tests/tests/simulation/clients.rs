@@ -1,7 +1,7 @@
 //! Clients: connections that open, speak, pause, and close.
 
 use kit::random::Random;
-use lb_ebpf::abi::FlowKey;
+use lb_ebpf::abi::{Addr, FlowKey};
 
 /// The longest life of a connection.
 const LONGEST_LIFE_S: f64 = 1_200.0;
@@ -56,11 +56,9 @@ impl Clients {
             self.closed.swap_remove(which)
         } else {
             self.count += 1;
-            FlowKey {
-                client: (0x0b00_0000 + self.count / 50_000).to_be_bytes(),
-                client_port: (1_024 + (self.count % 50_000) as u16).to_be_bytes(),
-                service: 1,
-            }
+            let client = Addr::v4((0x0b00_0000 + self.count / 50_000).to_be_bytes());
+            let port = 1_024 + (self.count % 50_000) as u16;
+            FlowKey::new(client, port.to_be_bytes(), 1)
         };
         // Log-normal: a median of 20 s, a mean of 62 s.
         let life_s = (3.0 + 1.5 * self.normal()).exp().min(LONGEST_LIFE_S);

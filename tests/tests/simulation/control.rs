@@ -3,17 +3,17 @@
 use crate::plane::Plane;
 use lb_control::config::{self, Admin, Backend, BackendRef, Config, Name};
 use lb_control::dataplane::{Dataplane as _, Tables};
-use lb_control::desired::sweep::{DirtySince, sweep};
+use lb_control::desired::sweep::{DirtySince, IdleTimes, sweep};
 use lb_control::desired::{World, desired};
 use lb_control::proto::next_hop::NextHop;
 use lb_control::reconcile::{apply, plan};
-use lb_ebpf::abi::{BackendId, ServiceKey, Tracking};
+use lb_ebpf::abi::{Addr, BackendId, ServiceKey, Tracking};
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::path::Path;
 
 /// Where clients connect to.
-pub(crate) const SERVICE: ServiceKey = ServiceKey::tcp([192, 0, 2, 10], [0, 80]);
+pub(crate) const SERVICE: ServiceKey = ServiceKey::tcp(Addr::v4([192, 0, 2, 10]), [0, 80]);
 
 /// Configuration, world and tables, and the steps between them.
 pub(crate) struct Control {
@@ -149,8 +149,8 @@ impl Control {
 
         let flows = plane.flows().expect("memory does not fail");
         let configured = self.ids.values().copied().collect();
-        let idle_ms = self.config.idle_timeout.as_millis() as u32;
-        let times = (now_ms, idle_ms);
+        let idle = IdleTimes::new(&self.config, &self.tables);
+        let times = (now_ms, &idle);
         let swept = sweep(&self.tables, &flows, &self.dirty, &configured, times);
         plane
             .remove_flows(&swept.expired)

@@ -7,7 +7,7 @@ use kit::random::Random;
 use lb_control::config::Backend;
 use lb_ebpf::abi::{BackendId, FlowKey, Service, Tracking};
 use lb_ebpf::hash;
-use lb_ebpf::parse::SegmentKind;
+use lb_ebpf::parse::Kind;
 use lb_ebpf::select::select;
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
@@ -188,27 +188,27 @@ impl Run {
     }
 
     /// Where the program sends a segment.
-    fn ours(&mut self, flow: &FlowKey, kind: SegmentKind) -> Option<usize> {
+    fn ours(&mut self, flow: &FlowKey, kind: Kind) -> Option<usize> {
         self.figures.packets += 1;
         let (_, backend) = select(&self.plane.memory, &self.service(), flow, kind)?;
-        Some(server(backend.addr))
+        Some(server(backend.addr.octets_v4()))
     }
 
     /// The owner of a connection's slot: all that plain hashing knows.
     fn owner(&self, flow: &FlowKey) -> BackendId {
         let service = self.service();
-        let hash = hash::keyed(service.hash_key, flow.word());
+        let hash = flow.hash(service.hash_key);
         let slot = service.first_slot + hash::slot_of(hash, service.slot_count);
         self.plane.memory.slots[slot as usize].current
     }
 
     /// Where a table of all connections sends a segment, or the hash, where it knows nothing.
-    fn full_table(&mut self, flow: &FlowKey, kind: SegmentKind) -> BackendId {
+    fn full_table(&mut self, flow: &FlowKey, kind: Kind) -> BackendId {
         let owner = self.owner(flow);
         let known = self.full_table.get(flow).map(|(backend, _)| *backend);
         let backend = match kind {
-            SegmentKind::Open => owner,
-            SegmentKind::Data => known.unwrap_or(owner),
+            Kind::Open => owner,
+            Kind::Data => known.unwrap_or(owner),
         };
         self.full_table.insert(*flow, (backend, self.now_ms));
         self.figures.full_table = self.figures.full_table.max(self.full_table.len());
@@ -216,7 +216,11 @@ impl Run {
     }
 
     fn at(&self, backend: BackendId) -> usize {
-        server(self.plane.memory.backends[usize::from(backend)].addr)
+        server(
+            self.plane.memory.backends[usize::from(backend)]
+                .addr
+                .octets_v4(),
+        )
     }
 
     fn arrive(&mut self) {
@@ -225,8 +229,8 @@ impl Run {
         let mut connection = self.clients.connect(self.now_ms);
         connection.flow.service = self.service().id;
         let flow = connection.flow;
-        let ours = self.ours(&flow, SegmentKind::Open).expect("a server");
-        let theirs = self.full_table(&flow, SegmentKind::Open);
+        let ours = self.ours(&flow, Kind::Open).expect("a server");
+        let theirs = self.full_table(&flow, Kind::Open);
         let theirs = self.at(theirs);
         self.push(HANDSHAKE_MS, Event::Packet(self.connections.len()));
         self.connections.push(Followed {
@@ -246,11 +250,11 @@ impl Run {
             // It ended with its server, and nobody could have saved it.
             return;
         }
-        let chosen = self.ours(&connection.flow, SegmentKind::Data);
+        let chosen = self.ours(&connection.flow, Kind::Data);
         self.connections[which].broken_by_us |= chosen != Some(ours);
 
         let owner = self.at(self.owner(&connection.flow));
-        let known = self.full_table(&connection.flow, SegmentKind::Data);
+        let known = self.full_table(&connection.flow, Kind::Data);
         let known = self.at(known);
         let followed = &mut self.connections[which];
         let (theirs, deaths) = followed.theirs;

@@ -55,7 +55,7 @@ pub(super) fn read_services(
         for raw in &raw.services {
             let (name, service) = judge(raw, |text| known(text, services))?;
             judge(raw, |_| {
-                let vip = *service.vip.ip();
+                let vip = service.vip.ip();
                 let owner = owners.entry(vip).or_insert_with(|| group.name.clone());
                 if *owner != group.name {
                     return Err(format!("{vip} of service {name} belongs to group {owner}"));

@@ -9,7 +9,7 @@ use crate::proto::vrrp::{LeadReason, YieldReason};
 use crate::shell::channel::Event;
 use crate::sync::Leave;
 use bytes::Bytes;
-use lb_ebpf::abi::{Flow, FlowKey, FlowPhase};
+use lb_ebpf::abi::{Addr, Flow, FlowKey, FlowPhase};
 use std::collections::VecDeque;
 use std::sync::Mutex;
 use tokio::sync::oneshot;
@@ -101,7 +101,7 @@ impl Host {
     fn ask(&mut self, change: &Change) -> oneshot::Receiver<Result<u64, Refusal>> {
         let (reply, answer) = oneshot::channel();
         self.daemon.answer(Request::Change {
-            change: change.clone(),
+            change: Box::new(change.clone()),
             if_revision: None,
             reply,
         });
@@ -181,11 +181,7 @@ impl Pair {
 }
 
 fn flow(n: u8, backend: BackendId) -> (FlowKey, Flow) {
-    let key = FlowKey {
-        client: [198, 51, 100, n],
-        client_port: [4, n],
-        service: 1,
-    };
+    let key = FlowKey::new(Addr::v4([198, 51, 100, n]), [4, n], 1);
     let flow = Flow {
         last_seen_ms: sweeping::now_ms().unwrap(),
         backend,
@@ -366,7 +362,10 @@ async fn recorded_flows_go_both_ways_and_outlive_a_takeover() {
     pair.connect();
     let mut known = pair.other.daemon.dataplane.flows().unwrap();
     known.sort_by_key(|(key, _)| *key);
-    let keys: Vec<u8> = known.iter().map(|(key, _)| key.client[3]).collect();
+    let keys: Vec<u8> = known
+        .iter()
+        .map(|(key, _)| key.client.octets_v4()[3])
+        .collect();
     assert_eq!(keys, [1, 2]);
 
     // They were silent for long, but the new leader cannot know.

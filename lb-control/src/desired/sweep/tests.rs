@@ -1,5 +1,5 @@
 use super::*;
-use lb_ebpf::abi::{BackendState, Reverse, ReverseKey, ServiceKey};
+use lb_ebpf::abi::{Addr, BackendState, Reverse, ReverseKey, ServiceKey};
 
 const IDLE_MS: u32 = 300_000;
 const NOW_MS: u32 = 1_000;
@@ -13,19 +13,17 @@ const SERVICE: Service = Service {
     first_slot: 0,
     slot_count: 7,
     id: 5,
-    pad: [0; 3],
+    mode: 0,
+    flags: 0,
+    pad: [0; 4],
 };
 
-const FLOW: FlowKey = FlowKey {
-    client: [198, 51, 100, 10],
-    client_port: [0x9c, 0x40],
-    service: SERVICE.id,
-};
+const FLOW: FlowKey = FlowKey::new(Addr::v4([198, 51, 100, 10]), [0x9c, 0x40], SERVICE.id);
 
 /// A service all of whose slots are `slot`.
 fn tables(slot: Slot) -> Tables {
     let mut tables = Tables::default();
-    let key = ServiceKey::tcp([192, 0, 2, 10], [0, 80]);
+    let key = ServiceKey::tcp(Addr::v4([192, 0, 2, 10]), [0, 80]);
     tables.services.insert(key, SERVICE);
     for id in [A, B, DEAD] {
         let state = if id == DEAD {
@@ -34,18 +32,14 @@ fn tables(slot: Slot) -> Tables {
             BackendState::Alive
         };
         let backend = Backend {
-            addr: [10, 0, 0, id as u8],
+            addr: Addr::v4([10, 0, 0, id as u8]),
             port: [0, 80],
             service: SERVICE.id,
             state: state as u8,
             ..Backend::default()
         };
         tables.backends.insert(id, backend);
-        let reverse = Reverse {
-            vip: key.vip,
-            port: key.port,
-            backend: id,
-        };
+        let reverse = Reverse::new(key.vip, key.port, id);
         let key = ReverseKey::tcp(backend.addr, backend.port);
         tables.reverse.insert(key, reverse);
     }
@@ -66,18 +60,25 @@ fn flow(backend: BackendId, phase: FlowPhase, idle_ms: u32) -> Flow {
     }
 }
 
+fn idle() -> IdleTimes {
+    IdleTimes {
+        usual: IDLE_MS,
+        ..IdleTimes::default()
+    }
+}
+
 /// Sweeps tables whose dirty slots have been so for a while.
 fn swept(tables: &Tables, flows: &[(FlowKey, Flow)], dirty_ms: u32) -> Swept {
     let mut dirty = DirtySince::default();
     dirty.update(tables, NOW_MS.wrapping_sub(dirty_ms), false);
     let configured = BTreeSet::from([A, B, DEAD]);
-    sweep(tables, flows, &dirty, &configured, (NOW_MS, IDLE_MS))
+    sweep(tables, flows, &dirty, &configured, (NOW_MS, &idle()))
 }
 
 /// The slots after a sweep, of which only the one of [`FLOW`] may differ from the others.
 fn slots_after(before: Slot, flows: &[(FlowKey, Flow)], dirty_ms: u32) -> (Slot, Slot) {
     let slots = &swept(&tables(before), flows, dirty_ms).tables.slots[&SERVICE.id];
-    let index = hash::slot_of(hash::keyed(SERVICE.hash_key, FLOW.word()), 7) as usize;
+    let index = hash::slot_of(FLOW.hash(SERVICE.hash_key), 7) as usize;
     let other = slots[(index + 1) % 7];
     let others = slots.iter().enumerate().filter(|(at, _)| *at != index);
     assert!(others.clone().all(|(_, slot)| *slot == other));
@@ -169,7 +170,7 @@ fn a_backend_is_free_when_nothing_names_it() {
     let none = BTreeSet::new();
     let free = |slot, flows: &[_], configured: &BTreeSet<_>| {
         let (tables, dirty) = (tables(slot), DirtySince::default());
-        let swept = sweep(&tables, flows, &dirty, configured, (NOW_MS, IDLE_MS));
+        let swept = sweep(&tables, flows, &dirty, configured, (NOW_MS, &idle()));
         for (id, service) in &swept.free {
             assert!(!swept.tables.backends.contains_key(id) && *service == SERVICE.id);
         }
@@ -183,4 +184,34 @@ fn a_backend_is_free_when_nothing_names_it() {
     assert_eq!(free(Slot::clean(A), &[], &BTreeSet::from([DEAD])), [B]);
     let flows = [(FLOW, flow(B, FlowPhase::Open, 0))];
     assert_eq!(free(Slot::clean(A), &flows, &none), [DEAD]);
+}
+
+#[test]
+fn a_service_may_have_an_idle_time_of_its_own() {
+    let tables = tables(Slot::settled(B));
+    let seen = |idle_ms| Flow {
+        last_seen_ms: NOW_MS.wrapping_sub(idle_ms),
+        backend: B,
+        phase: FlowPhase::Open as u16,
+    };
+    for (others, lifetime) in [
+        (BTreeMap::new(), IDLE_MS),
+        (BTreeMap::from([(SERVICE.id + 1, 7)]), IDLE_MS),
+        (BTreeMap::from([(SERVICE.id, 7)]), 7),
+        (BTreeMap::from([(SERVICE.id, IDLE_MS * 2)]), IDLE_MS * 2),
+    ] {
+        let longest = others.values().copied().max().unwrap_or(0).max(IDLE_MS);
+        let idle = IdleTimes {
+            usual: IDLE_MS,
+            others,
+        };
+        assert_eq!(idle.longest(), longest);
+        for (idle_ms, expires) in [(lifetime - 1, false), (lifetime, true)] {
+            let flows = [(FLOW, seen(idle_ms))];
+            let nothing = BTreeSet::new();
+            let times = (NOW_MS, &idle);
+            let swept = sweep(&tables, &flows, &DirtySince::default(), &nothing, times);
+            assert_eq!(swept.expired.len(), usize::from(expires), "{idle:?}");
+        }
+    }
 }

@@ -6,7 +6,7 @@ mod tests;
 
 use lb_ebpf::abi::Mac;
 use std::fmt;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 /// Where a backend's packets go next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,7 +34,7 @@ impl fmt::Display for NextHop {
 #[derive(Clone, Debug, PartialEq)]
 pub struct NextHopEvent {
     /// The backend's address.
-    pub address: Ipv4Addr,
+    pub address: IpAddr,
     /// The way there, or why there is none, in words.
     pub next_hop: Result<NextHop, String>,
 }

@@ -4,7 +4,7 @@
 use super::{NextHop, NextHopEvent};
 use lb_ebpf::abi::Mac;
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 /// How long a neighbour may take to answer before its silence is reported. Most answer within a
@@ -39,7 +39,7 @@ pub(crate) struct Hop {
     /// The link.
     pub(crate) ifindex: u32,
     /// The neighbour's address.
-    pub(crate) address: Ipv4Addr,
+    pub(crate) address: IpAddr,
 }
 
 /// What the kernel says of a neighbour.
@@ -57,7 +57,7 @@ pub(crate) struct Snapshot {
     /// The links, by index.
     pub(crate) links: BTreeMap<u32, Link>,
     /// The way to each target.
-    pub(crate) routes: BTreeMap<Ipv4Addr, Route>,
+    pub(crate) routes: BTreeMap<IpAddr, Route>,
     /// The neighbours.
     pub(crate) neighbours: BTreeMap<Hop, Neighbour>,
 }
@@ -66,7 +66,7 @@ pub(crate) struct Snapshot {
 #[derive(Debug, Default)]
 pub(crate) struct Neighbourhood {
     links: BTreeMap<u32, Link>,
-    targets: BTreeMap<Ipv4Addr, Target>,
+    targets: BTreeMap<IpAddr, Target>,
     /// The neighbours that targets are reached by.
     neighbours: BTreeMap<Hop, Known>,
 }
@@ -92,7 +92,7 @@ enum Patience {
 #[derive(Clone, Copy, Debug, Default)]
 struct Known {
     /// The last address it had. Kept when it falls silent: whether the backend serves is for its
-    /// health check to say, and a lost ARP reply is no reason to stop sending.
+    /// health check to say, and a lost answer is no reason to stop sending.
     mac: Option<Mac>,
     silent: bool,
 }
@@ -211,7 +211,7 @@ impl Neighbourhood {
 
 /// The next hop to a target, or why there is none.
 fn choose(
-    target: Ipv4Addr,
+    target: IpAddr,
     route: &Route,
     links: &BTreeMap<u32, Link>,
     neighbours: &BTreeMap<Hop, Known>,
@@ -230,7 +230,14 @@ fn choose(
         return Err(Obstacle::Final(reason));
     };
     let Some(destination) = neighbours.get(hop).and_then(|known| known.mac) else {
-        let reason = format!("waiting for ARP from {} on {}", hop.address, link.name);
+        let question = match hop.address {
+            IpAddr::V4(_) => "ARP",
+            IpAddr::V6(_) => "neighbour discovery",
+        };
+        let reason = format!(
+            "waiting for {question} from {} on {}",
+            hop.address, link.name
+        );
         return Err(Obstacle::Waiting(reason));
     };
     Ok(NextHop {

@@ -2,19 +2,19 @@ use super::neighbourhood::{Hop, Link, Neighbour, Neighbourhood, Route, Snapshot}
 use super::{NextHop, NextHopEvent};
 use lb_ebpf::abi::Mac;
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, Instant};
 
 const ETH1: u32 = 3;
 const ETH1_MAC: Mac = [2, 0, 0, 0, 1, 1];
-const WEB1: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 11);
-const FAR: Ipv4Addr = Ipv4Addr::new(10, 9, 9, 9);
-const ROUTER: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 1);
+const WEB1: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 2, 11));
+const FAR: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 9, 9, 9));
+const ROUTER: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 2, 1));
 const ONE: Mac = [2, 0, 0, 0, 2, 11];
 const OTHER: Mac = [2, 0, 0, 0, 2, 99];
 const GRACE: Duration = Duration::from_millis(200);
 
-const fn on_eth1(address: Ipv4Addr) -> Hop {
+const fn on_eth1(address: IpAddr) -> Hop {
     Hop {
         ifindex: ETH1,
         address,
@@ -22,8 +22,8 @@ const fn on_eth1(address: Ipv4Addr) -> Hop {
 }
 
 fn snapshot<const R: usize, const N: usize>(
-    routes: [(Ipv4Addr, Route); R],
-    neighbours: [(Ipv4Addr, Neighbour); N],
+    routes: [(IpAddr, Route); R],
+    neighbours: [(IpAddr, Neighbour); N],
 ) -> Snapshot {
     let eth1 = Link {
         name: "eth1".into(),
@@ -42,7 +42,7 @@ fn snapshot<const R: usize, const N: usize>(
     }
 }
 
-fn way(address: Ipv4Addr, destination: Mac) -> NextHopEvent {
+fn way(address: IpAddr, destination: Mac) -> NextHopEvent {
     let next_hop = Ok(NextHop {
         ifindex: ETH1,
         source: ETH1_MAC,
@@ -51,7 +51,7 @@ fn way(address: Ipv4Addr, destination: Mac) -> NextHopEvent {
     NextHopEvent { address, next_hop }
 }
 
-fn none(address: Ipv4Addr, reason: &str) -> NextHopEvent {
+fn none(address: IpAddr, reason: &str) -> NextHopEvent {
     let next_hop = Err(reason.to_owned());
     NextHopEvent { address, next_hop }
 }
@@ -118,6 +118,20 @@ fn silence_is_reported_once_and_after_a_while() {
     it.observe(on_eth1(WEB1), Neighbour::Valid(ONE));
     assert_eq!(it.changes(now + GRACE * 3), [way(WEB1, ONE)]);
     assert_eq!(it.silent(), []);
+}
+
+#[test]
+fn a_neighbour_of_ipv6_is_discovered() {
+    let now = Instant::now();
+    let six: IpAddr = "2001:db8:2::11".parse().unwrap();
+    let router: IpAddr = "fe80::1".parse().unwrap();
+    let mut it = Neighbourhood::default();
+    it.replace(snapshot([(six, Route::Via(on_eth1(router)))], []));
+    assert_eq!(it.changes(now), []);
+    let waiting = none(six, "waiting for neighbour discovery from fe80::1 on eth1");
+    assert_eq!(it.changes(now + GRACE), [waiting]);
+    it.observe(on_eth1(router), Neighbour::Valid(ONE));
+    assert_eq!(it.changes(now + GRACE), [way(six, ONE)]);
 }
 
 #[test]

@@ -10,12 +10,12 @@ use hyper::{Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use std::error::Error;
 use std::io;
-use std::net::SocketAddrV4;
+use std::net::SocketAddr;
 use std::pin::pin;
 use tokio::net::TcpStream;
 
 /// Asks once. Says in words what went wrong. Takes as long as it takes: the caller limits it.
-pub(super) async fn run(probe: &Probe, address: SocketAddrV4) -> Result<(), Failure> {
+pub(super) async fn run(probe: &Probe, address: SocketAddr) -> Result<(), Failure> {
     match probe {
         Probe::None => Ok(()),
         Probe::Tcp => {
@@ -54,7 +54,7 @@ pub(super) fn success(probe: &Probe) -> String {
     }
 }
 
-async fn connect(address: SocketAddrV4) -> Result<TcpStream, Failure> {
+async fn connect(address: SocketAddr) -> Result<TcpStream, Failure> {
     TcpStream::connect(address).await.map_err(|error| Failure {
         reason: format!("connect: {}", io_words(&error)),
         answer: match error.kind() {

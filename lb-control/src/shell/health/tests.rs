@@ -1,7 +1,7 @@
 use super::{Checker, HealthEvent, Target};
 use crate::config::{BackendRef, Check, Probe};
 use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
@@ -28,7 +28,7 @@ fn http() -> Probe {
     }
 }
 
-fn target(address: SocketAddrV4, probe: Probe, up: Option<bool>) -> Target {
+fn target(address: SocketAddr, probe: Probe, up: Option<bool>) -> Target {
     let check = check(probe);
     Target { address, check, up }
 }
@@ -56,16 +56,14 @@ async fn next(events: &mut mpsc::Receiver<HealthEvent>) -> (bool, String) {
     (event.up, event.reason)
 }
 
-async fn listener() -> (TcpListener, SocketAddrV4) {
+async fn listener() -> (TcpListener, SocketAddr) {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
-    let SocketAddr::V4(address) = listener.local_addr().unwrap() else {
-        panic!("bound to an IPv4 address");
-    };
+    let address = listener.local_addr().unwrap();
     (listener, address)
 }
 
 /// Answers each request with the status of the moment. The requests can be read.
-async fn server(status: u16) -> (SocketAddrV4, watch::Sender<u16>, mpsc::Receiver<String>) {
+async fn server(status: u16) -> (SocketAddr, watch::Sender<u16>, mpsc::Receiver<String>) {
     let (listener, address) = listener().await;
     let (status, current) = watch::channel(status);
     let (requests, seen) = mpsc::channel(1);
@@ -120,7 +118,7 @@ async fn http_follows_the_status() {
 #[tokio::test]
 async fn another_port_can_be_asked() {
     let (address, _status, _seen) = server(200).await;
-    let nobody = SocketAddrV4::new(*address.ip(), 9);
+    let nobody = SocketAddr::new(address.ip(), 9);
     let mut target = target(nobody, http(), None);
     target.check.port = Some(address.port());
     let (_checker, mut events) = checking(target);
@@ -187,7 +185,7 @@ async fn http_from_something_that_does_not_speak_it() {
 
 #[tokio::test]
 async fn not_checked_is_up_at_once() {
-    let nowhere = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 9);
+    let nowhere = SocketAddr::from((Ipv4Addr::LOCALHOST, 9));
     let (_checker, mut events) = checking(target(nowhere, Probe::None, Some(false)));
     assert_eq!(next(&mut events).await, (true, "not checked".into()));
 }

@@ -8,12 +8,14 @@ use rtnetlink::packet_route::link::{LinkAttribute, LinkLayerType, LinkMessage};
 use rtnetlink::packet_route::neighbour::{
     NeighbourAddress, NeighbourAttribute, NeighbourFlags, NeighbourMessage, NeighbourState,
 };
-use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteType};
+use rtnetlink::packet_route::route::{
+    RouteAddress, RouteAttribute, RouteMessage, RouteType, RouteVia,
+};
 use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
 use rtnetlink::{Handle, MulticastGroup, new_multicast_connection};
 use std::collections::BTreeSet;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::pin::{Pin, pin};
 use std::time::Duration;
 use tokio::task::AbortHandle;
@@ -22,11 +24,13 @@ use tokio::task::AbortHandle;
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The changes that are followed.
-const GROUPS: [MulticastGroup; 4] = [
+const GROUPS: [MulticastGroup; 6] = [
     MulticastGroup::Link,
     MulticastGroup::Neigh,
     MulticastGroup::Ipv4Route,
     MulticastGroup::Ipv4Rule,
+    MulticastGroup::Ipv6Route,
+    MulticastGroup::Ipv6Rule,
 ];
 
 /// The connection broke, or can no longer be trusted: begin again.
@@ -97,13 +101,13 @@ impl Netlink {
     }
 
     /// Asks for everything that matters to these targets.
-    pub(super) async fn snapshot(&self, targets: &BTreeSet<Ipv4Addr>) -> Result<Snapshot, Error> {
+    pub(super) async fn snapshot(&self, targets: &BTreeSet<IpAddr>) -> Result<Snapshot, Error> {
         tokio::time::timeout(PATIENCE, self.ask(targets))
             .await
             .map_err(|_| Error::NoAnswer)?
     }
 
-    async fn ask(&self, targets: &BTreeSet<Ipv4Addr>) -> Result<Snapshot, Error> {
+    async fn ask(&self, targets: &BTreeSet<IpAddr>) -> Result<Snapshot, Error> {
         let mut snapshot = Snapshot::default();
 
         let mut links = pin!(self.handle.link().get().execute());
@@ -115,20 +119,22 @@ impl Netlink {
             snapshot.routes.insert(*target, self.route(*target).await?);
         }
 
-        let neighbours = self.handle.neighbours().get();
-        let neighbours = neighbours.set_address_family(AddressFamily::Inet);
-        let mut neighbours = pin!(neighbours.execute());
+        let mut neighbours = pin!(self.handle.neighbours().get().execute());
         while let Some(message) = ask("neighbours", neighbours.try_next().await)? {
             snapshot.neighbours.extend(neighbour(&message));
         }
         Ok(snapshot)
     }
 
-    async fn route(&self, target: Ipv4Addr) -> Result<Route, Error> {
+    async fn route(&self, target: IpAddr) -> Result<Route, Error> {
         let mut question = RouteMessage::default();
-        question.header.address_family = AddressFamily::Inet;
-        question.header.destination_prefix_length = 32;
-        let destination = RouteAttribute::Destination(RouteAddress::Inet(target));
+        let (family, length, destination) = match target {
+            IpAddr::V4(target) => (AddressFamily::Inet, 32, RouteAddress::Inet(target)),
+            IpAddr::V6(target) => (AddressFamily::Inet6, 128, RouteAddress::Inet6(target)),
+        };
+        question.header.address_family = family;
+        question.header.destination_prefix_length = length;
+        let destination = RouteAttribute::Destination(destination);
         question.attributes.push(destination);
         let mut answers = pin!(self.handle.route().get(question).execute());
         match answers.try_next().await {
@@ -148,7 +154,7 @@ impl Netlink {
         let request = self
             .handle
             .neighbours()
-            .add(hop.ifindex, IpAddr::V4(hop.address))
+            .add(hop.ifindex, hop.address)
             .state(NeighbourState::None)
             .flags(NeighbourFlags::Use)
             .replace()
@@ -202,7 +208,7 @@ fn link(message: &LinkMessage) -> Link {
     link
 }
 
-fn route(target: Ipv4Addr, message: &RouteMessage) -> Route {
+fn route(target: IpAddr, message: &RouteMessage) -> Route {
     match message.header.kind {
         RouteType::Unicast => {}
         RouteType::Local => return Route::Local,
@@ -216,9 +222,12 @@ fn route(target: Ipv4Addr, message: &RouteMessage) -> Route {
     for attribute in &message.attributes {
         match attribute {
             RouteAttribute::Oif(index) => ifindex = Some(*index),
-            RouteAttribute::Gateway(RouteAddress::Inet(gateway)) => address = *gateway,
+            RouteAttribute::Gateway(RouteAddress::Inet(gateway)) => address = (*gateway).into(),
+            RouteAttribute::Gateway(RouteAddress::Inet6(gateway)) => address = (*gateway).into(),
+            RouteAttribute::Via(RouteVia::Inet(gateway)) => address = (*gateway).into(),
+            RouteAttribute::Via(RouteVia::Inet6(gateway)) => address = (*gateway).into(),
             RouteAttribute::Via(_) => {
-                return Route::Unusable("is behind an IPv6 router, which is not supported");
+                return Route::Unusable("is behind a router that is not one of IP");
             }
             RouteAttribute::Encap(_) => {
                 return Route::Unusable("is behind a tunnel, which is not supported");
@@ -233,14 +242,16 @@ fn route(target: Ipv4Addr, message: &RouteMessage) -> Route {
 }
 
 fn neighbour(message: &NeighbourMessage) -> Option<(Hop, Neighbour)> {
-    if message.header.family != AddressFamily::Inet {
-        return None;
-    }
     let mut address = None;
     let mut mac = None;
     for attribute in &message.attributes {
         match attribute {
-            NeighbourAttribute::Destination(NeighbourAddress::Inet(inet)) => address = Some(*inet),
+            NeighbourAttribute::Destination(NeighbourAddress::Inet(inet)) => {
+                address = Some(IpAddr::V4(*inet));
+            }
+            NeighbourAttribute::Destination(NeighbourAddress::Inet6(inet6)) => {
+                address = Some(IpAddr::V6(*inet6));
+            }
             NeighbourAttribute::LinkLayerAddress(bytes) => {
                 mac = Mac::try_from(bytes.as_slice()).ok();
             }

@@ -3,7 +3,7 @@
 use super::tables;
 use crate::dataplane::Tables;
 use crate::sync::delta::{Delta, Fault, digest, shared};
-use lb_ebpf::abi::{ServiceId, ServiceKey, capacity};
+use lb_ebpf::abi::{Addr, ServiceId, ServiceKey, capacity};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
@@ -169,7 +169,7 @@ fn few_changes_are_short() {
     // A backend that went down.
     let mut after = before.clone();
     after.backends.get_mut(&1).expect("a backend").state = 2;
-    assert!(encoded(&Delta::between(&before, &after)).len() < 20);
+    assert!(encoded(&Delta::between(&before, &after)).len() < 30);
 }
 
 #[test]
@@ -177,7 +177,7 @@ fn empty_slots_of_a_new_service_are_not_sent() {
     let slots = vec![(0, 0); capacity::SLOTS_PER_SERVICE];
     let after = tables(&[(1, 1, &slots)], 0);
     let bytes = encoded(&Delta::between(&Tables::default(), &after));
-    assert!(bytes.len() < 40, "{}", bytes.len());
+    assert!(bytes.len() < 60, "{}", bytes.len());
 }
 
 #[test]
@@ -195,10 +195,13 @@ fn a_length_is_not_believed() {
 fn room_for_slots_is_not_made_for_more_services_than_can_be_sent() {
     let service = |number: u16| {
         let [high, low] = number.to_be_bytes();
-        let mut entry = vec![1, 192, 0, high, low, 0, 80, 6];
+        let mut entry = vec![1];
+        entry.extend(Addr::v4([192, 0, high, low]).octets());
+        entry.extend([0, 80, 6]);
         entry.extend([0; 20]);
         entry.extend(65_537u32.to_be_bytes());
         entry.extend(number.to_be_bytes());
+        entry.extend([0, 0]);
         entry
     };
     let many: Vec<u8> = (0..4_096).flat_map(service).collect();
@@ -220,7 +223,7 @@ fn what_does_not_fit_says_why_and_changes_nothing() {
         assert_eq!(tables, before, "{fault}");
         fault
     };
-    let key = ServiceKey::tcp([192, 0, 2, 1], [0, 80]);
+    let key = ServiceKey::tcp(Addr::v4([192, 0, 2, 1]), [0, 80]);
     let service = before.services[&key];
     let slot = before.slots[&1][0];
 
@@ -244,7 +247,7 @@ fn what_does_not_fit_says_why_and_changes_nothing() {
                 id,
                 ..service
             };
-            let other = ServiceKey::tcp([192, 0, 2, 9], [0, 80]);
+            let other = ServiceKey::tcp(Addr::v4([192, 0, 2, 9]), [0, 80]);
             delta.services.insert(other, Some(service));
         })
     };

@@ -1,16 +1,13 @@
 //! Flows between hosts whose clocks tell different times.
 
 use crate::sync::flows::{Cut, decode, decode_keys, encode, encode_keys};
-use lb_ebpf::abi::{Flow, FlowKey};
+use lb_ebpf::abi::{Addr, Flow, FlowKey};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
 fn some_key() -> impl Strategy<Value = FlowKey> {
-    any::<([u8; 4], [u8; 2], u16)>().prop_map(|(client, client_port, service)| FlowKey {
-        client,
-        client_port,
-        service,
-    })
+    any::<([u8; 16], [u8; 2], u16)>()
+        .prop_map(|(client, port, service)| FlowKey::new(Addr::v6(client), port, service))
 }
 
 /// A key, for how long it was silent, its backend and its phase.
@@ -35,7 +32,7 @@ proptest! {
         };
         let mut bytes = Vec::new();
         encode(&at(here), here, &mut bytes);
-        prop_assert_eq!(bytes.len(), flows.len() * 16);
+        prop_assert_eq!(bytes.len(), flows.len() * 28);
         prop_assert_eq!(decode(&bytes, there), Ok(at(there)));
     }
 
@@ -64,12 +61,12 @@ proptest! {
     #[test]
     fn whole_ones_are_read_and_no_others(bytes in vec(any::<u8>(), 0..100), now in any::<u32>()) {
         match decode(&bytes, now) {
-            Ok(flows) => prop_assert_eq!(flows.len() * 16, bytes.len()),
-            Err(Cut) => prop_assert_ne!(bytes.len() % 16, 0),
+            Ok(flows) => prop_assert_eq!(flows.len() * 28, bytes.len()),
+            Err(Cut) => prop_assert_ne!(bytes.len() % 28, 0),
         }
         match decode_keys(&bytes) {
-            Ok(keys) => prop_assert_eq!(keys.len() * 8, bytes.len()),
-            Err(Cut) => prop_assert_ne!(bytes.len() % 8, 0),
+            Ok(keys) => prop_assert_eq!(keys.len() * 20, bytes.len()),
+            Err(Cut) => prop_assert_ne!(bytes.len() % 20, 0),
         }
     }
 }

@@ -6,7 +6,7 @@ use crate::config::Overlay;
 use crate::proto::mutation::{nearly, nearly_json};
 use crate::sync::{Effect, Hello, Message, Session, Snapshot, Status, Version};
 use bytes::Bytes;
-use lb_ebpf::abi::{Flow, FlowKey};
+use lb_ebpf::abi::{Addr, Flow, FlowKey};
 use proptest::prelude::*;
 use std::time::Instant;
 
@@ -30,11 +30,7 @@ fn conversation() -> Vec<Vec<u8>> {
     let now = Instant::now();
     let [mut leader, mut standby] = ["a", "b"].map(|it| Session::new(it.to_owned(), snapshot()));
     let slots: Vec<(u16, u16)> = (0..40).map(|it| (it % 3 + 1, it % 5)).collect();
-    let key = FlowKey {
-        client: [198, 51, 100, 1],
-        client_port: [1, 2],
-        service: 1,
-    };
+    let key = FlowKey::new(Addr::v4([198, 51, 100, 1]), [1, 2], 1);
     let flow = Flow {
         last_seen_ms: 1,
         backend: 2,

@@ -9,7 +9,7 @@ use crate::proto::simulation::Random;
 use crate::sync::delta::shared;
 use crate::sync::{Effect, Message, Proposal, Relation, Session, Snapshot, Status, Version};
 use bytes::Bytes;
-use lb_ebpf::abi::{Backend, Flow, FlowKey};
+use lb_ebpf::abi::{Addr, Backend, Flow, FlowKey};
 use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
@@ -317,11 +317,7 @@ impl Network {
     /// A connection that is to be remembered.
     pub(crate) fn record(&mut self, host: usize, told: bool) {
         self.flows += 1;
-        let key = FlowKey {
-            client: self.flows.to_be_bytes(),
-            client_port: [1, 2],
-            service: 1,
-        };
+        let key = FlowKey::new(Addr::v4(self.flows.to_be_bytes()), [1, 2], 1);
         let now_ms = self.hosts[host].clock_ms;
         let flow = Flow {
             last_seen_ms: now_ms,

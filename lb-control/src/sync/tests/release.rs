@@ -11,7 +11,7 @@ use crate::sync::delta::{Delta, shared};
 use crate::sync::flows;
 use crate::sync::message::PROTOCOLS;
 use crate::sync::{Effect, Hello, Message, Proposal, Session, Snapshot, Status, Version};
-use lb_ebpf::abi::{Flow, FlowKey};
+use lb_ebpf::abi::{Addr, Flow, FlowKey};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -74,11 +74,7 @@ fn messages() -> Vec<Message> {
 }
 
 fn flow() -> (FlowKey, Flow) {
-    let key = FlowKey {
-        client: [198, 51, 100, 7],
-        client_port: [1, 2],
-        service: 3,
-    };
+    let key = FlowKey::new(Addr::v4([198, 51, 100, 7]), [1, 2], 3);
     let flow = Flow {
         last_seen_ms: NOW_MS - 258,
         backend: 4,

@@ -7,7 +7,7 @@ use crate::sync::delta::{Delta, Fault, shared};
 use crate::sync::message::PROTOCOLS;
 use crate::sync::{Effect, Hello, Message, Session, Snapshot, Status, Version};
 use bytes::Bytes;
-use lb_ebpf::abi::{Flow, FlowKey, Slot, capacity};
+use lb_ebpf::abi::{Addr, Flow, FlowKey, Slot, capacity};
 use std::time::{Duration, Instant};
 
 const MESSAGE: u8 = 1;
@@ -72,11 +72,7 @@ fn some_tables(owner: u16) -> Tables {
 }
 
 fn flow(number: u8) -> (FlowKey, Flow) {
-    let key = FlowKey {
-        client: [198, 51, 100, number],
-        client_port: [1, 2],
-        service: 1,
-    };
+    let key = FlowKey::new(Addr::v4([198, 51, 100, number]), [1, 2], 1);
     let flow = Flow {
         last_seen_ms: 0,
         backend: 1,
@@ -450,7 +446,7 @@ fn a_standby_is_told_everything_once_and_then_what_changes() {
     let [flows, mark] = &end.frames()[..] else {
         panic!("flows, and a mark");
     };
-    assert_eq!((flows[0], flows.len()), (FLOWS, 1 + 32));
+    assert_eq!((flows[0], flows.len()), (FLOWS, 1 + 2 * 28));
     assert_eq!(read(mark), Message::Mark { number: 1 });
     assert!(end.session.is_followed().is_err());
     end.reached(1, &some_tables(2));
@@ -688,7 +684,7 @@ fn who_leads_meanwhile_ignores_tables() {
     end.tables(&Tables::default(), &some_tables(3));
     end.told(Message::Mark { number: 2 });
     let mut gone = vec![FLOWS_GONE];
-    gone.extend([0; 8]);
+    gone.extend([0; 20]);
     end.hear(&gone);
     assert_eq!(end.effects(), []);
     assert_eq!(end.session.mirror(), None);
@@ -779,10 +775,7 @@ fn many_flows_are_several_frames() {
     let flows = vec![flow(1); 70_000];
     end.session.send_flows(&flows, 0);
     let lengths: Vec<_> = end.frames().iter().map(Bytes::len).collect();
-    assert_eq!(
-        lengths,
-        [1 + (32_768 << 4), 1 + (32_768 << 4), 1 + (4_464 << 4)]
-    );
+    assert_eq!(lengths, [32_768, 32_768, 4_464].map(|flows| 1 + 28 * flows));
 }
 
 #[test]

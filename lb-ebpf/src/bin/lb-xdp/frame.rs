@@ -1,11 +1,17 @@
 //! A packet in the kernel's memory.
 
 use aya_ebpf::bindings::xdp_md;
+use core::sync::atomic::AtomicU64;
 use lb_ebpf::frame::Frame;
 
-/// The longest offset that is ever asked for: Ethernet, the largest IPv4 header, and a margin.
-/// Known to the verifier by the mask, so that a variable offset is provably small.
-const MAX_OFFSET: usize = 0x7f;
+/// More than the longest offset that is ever asked for: Ethernet with tags, IPv6, and the longest
+/// extension headers. Known to the verifier by the mask, so that a variable offset is provably small.
+const MAX_OFFSET: usize = 0x3fff;
+
+/// Nobody writes it, but the verifier does not know: unlike what is set at load, it is in a map that
+/// could be written at any time.
+#[unsafe(no_mangle)]
+static ZERO: AtomicU64 = AtomicU64::new(0);
 
 /// The frame that the program was called for.
 pub(crate) struct XdpFrame {
@@ -46,5 +52,11 @@ impl Frame for XdpFrame {
     #[inline(always)]
     fn len(&self) -> usize {
         self.data_end() - self.data()
+    }
+
+    #[inline(always)]
+    fn opaque(&self, offset: usize) -> usize {
+        // SAFETY: the pointer is to an aligned word that lives as long as the program.
+        offset + unsafe { ZERO.as_ptr().read_volatile() } as usize
     }
 }

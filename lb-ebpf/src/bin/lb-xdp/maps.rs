@@ -11,9 +11,11 @@ use aya_ebpf::btf_maps::{Array, HashMap, PerCpuArray, RingBuf};
 use aya_ebpf::helpers::{bpf_fib_lookup, bpf_ktime_get_boot_ns, bpf_ktime_get_coarse_ns};
 use aya_ebpf::macros::btf_map;
 use lb_ebpf::abi::{
-    Addr4, Backend, BackendId, Budget, Flow, FlowKey, IsVip, LeaseUntil, Mac, NewFlow, Reverse,
-    ReverseKey, Service, ServiceKey, Slot, Tracking, Traffic, capacity, slot_pairs,
+    Addr, Backend, BackendId, Budget, Family, Features, Flow, FlowKey, IsVip, LeaseUntil, Mac,
+    NewFlow, Reverse, ReverseKey, Service, ServiceKey, Slot, Tracking, Traffic, capacity,
+    slot_pairs,
 };
+use lb_ebpf::parse::Network;
 use lb_ebpf::reason::Reason;
 use lb_ebpf::tables::{RecordKind, Route, Tables};
 
@@ -51,7 +53,11 @@ static BUDGETS: PerCpuArray<Budget, 2> = PerCpuArray::new();
 #[btf_map]
 static LEASE: Array<LeaseUntil, 1, { BPF_F_MMAPABLE as usize }> = Array::new();
 #[btf_map]
-static VIPS: HashMap<Addr4, IsVip, { capacity::SERVICES }> = HashMap::new();
+static VIPS: HashMap<Addr, IsVip, { capacity::SERVICES }> = HashMap::new();
+
+/// The parts of the program that some service uses. Set at load: the verifier removes the others.
+#[unsafe(no_mangle)]
+static FEATURES: Global<u32> = Global::new(0);
 
 /// Whether this host may act as owner only while it has a lease. Set at load: while it is 0, the
 /// verifier removes what asks for the lease.
@@ -67,6 +73,7 @@ static TELLS_FLOWS: Global<u8> = Global::new(0);
 static RECORDS_PER_SECOND: Global<u32> = Global::new(10_000);
 
 const AF_INET: u8 = 2;
+const AF_INET6: u8 = 10;
 const NANOS_PER_MILLI: u64 = 1_000_000;
 
 /// Counts a verdict.
@@ -83,7 +90,15 @@ fn add_one(counter: Option<*mut u64>) {
     }
 }
 
-/// Reads an address that lies at an even place on the stack. The verifier wants accesses to the
+/// The four words of an address.
+#[inline(always)]
+fn halves(address: Addr) -> [u32; 4] {
+    let [high, low] = address.words().map(u64::to_ne_bytes);
+    let ([a, b, c, d, e, f, g, h], [i, j, k, l, m, n, o, p]) = (high, low);
+    [[a, b, c, d], [e, f, g, h], [i, j, k, l], [m, n, o, p]].map(u32::from_ne_bytes)
+}
+
+/// Reads a hardware address that lies at an even place on the stack. The verifier wants accesses to the
 /// stack aligned, and the compiler would take four bytes at once.
 #[inline(always)]
 fn mac_on_stack(mac: &Mac) -> Mac {
@@ -116,6 +131,11 @@ impl Maps {
 
 impl Tables for Maps {
     #[inline(always)]
+    fn features(&self) -> Features {
+        Features::from_bits(FEATURES.load())
+    }
+
+    #[inline(always)]
     fn service(&self, key: &ServiceKey) -> Option<Service> {
         // SAFETY: services are replaced only by userspace; a copy is taken at once.
         unsafe { SERVICES.get(key).copied() }
@@ -139,7 +159,7 @@ impl Tables for Maps {
     }
 
     #[inline(always)]
-    fn is_vip(&self, address: &Addr4) -> bool {
+    fn is_vip(&self, address: &Addr) -> bool {
         VIPS.get_ptr(address).is_some()
     }
 
@@ -221,14 +241,24 @@ impl Tables for Maps {
     }
 
     #[inline(always)]
-    fn route(&self, source: Addr4, destination: Addr4, bytes: u16) -> Route {
+    fn route(&self, packet: &Network, source: Addr) -> Route {
         // SAFETY: plain data for which zero is valid.
         let mut query: FibLookup = unsafe { core::mem::zeroed() };
-        query.family = AF_INET;
-        query.l4_protocol = lb_ebpf::abi::proto::TCP;
-        query.__bindgen_anon_1.tot_len = bytes;
-        query.__bindgen_anon_3.ipv4_src = u32::from_ne_bytes(source);
-        query.__bindgen_anon_4.ipv4_dst = u32::from_ne_bytes(destination);
+        query.l4_protocol = packet.proto;
+        query.__bindgen_anon_1.tot_len = packet.bytes;
+        match packet.family {
+            Family::V4 => {
+                query.family = AF_INET;
+                query.__bindgen_anon_3.ipv4_src = u32::from_ne_bytes(source.octets_v4());
+                query.__bindgen_anon_4.ipv4_dst =
+                    u32::from_ne_bytes(packet.destination.octets_v4());
+            }
+            Family::V6 => {
+                query.family = AF_INET6;
+                query.__bindgen_anon_3.ipv6_src = halves(source);
+                query.__bindgen_anon_4.ipv6_dst = halves(packet.destination);
+            }
+        }
         query.ifindex = self.ingress();
         // SAFETY: the context is the kernel's, and the query is as long as said.
         let answer = unsafe {

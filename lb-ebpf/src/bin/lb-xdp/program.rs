@@ -8,10 +8,10 @@ use aya_ebpf::helpers::bpf_redirect;
 use aya_ebpf::macros::xdp;
 use aya_ebpf::programs::XdpContext;
 use aya_log_ebpf::debug;
-use lb_ebpf::frame::Frame as _;
+use lb_ebpf::abi::{Addr, Features};
+use lb_ebpf::parse::network;
 use lb_ebpf::process::{Verdict, process};
-use lb_ebpf::reason::{Action, Reason};
-use lb_ebpf::wire::{Ethernet, Ipv4};
+use lb_ebpf::reason::Action;
 
 /// Whether each verdict is logged. Set at load: while it is 0, the verifier removes the code.
 #[unsafe(no_mangle)]
@@ -19,6 +19,7 @@ static LOG_VERDICTS: Global<u8> = Global::new(0);
 
 /// Balances a packet.
 #[xdp]
+#[inline(always)]
 pub(crate) fn headgate(context: XdpContext) -> u32 {
     // SAFETY: the context is the kernel's.
     let (mut frame, maps) = unsafe { (XdpFrame::new(context.ctx), Maps::new(context.ctx)) };
@@ -39,16 +40,16 @@ pub(crate) fn nop(_: XdpContext) -> u32 {
 /// Logs a verdict, with the addresses that the packet has now.
 #[inline(always)]
 fn log(context: &XdpContext, frame: &mut XdpFrame, verdict: Verdict) {
-    let (source, destination) = match frame.bytes(Ethernet::LEN).map(Ipv4) {
-        Some(ip) if verdict.reason != Reason::NotIpv4 => (ip.source(), ip.destination()),
-        _ => ([0; 4], [0; 4]),
+    let (source, destination) = match network(frame, Features::ALL) {
+        Ok(ip) => (ip.source, ip.destination),
+        Err(_) => (Addr::default(), Addr::default()),
     };
     debug!(
         context,
         "{} {:i} > {:i} backend {} egress {}",
         verdict.reason.name(),
-        u32::from_be_bytes(source),
-        u32::from_be_bytes(destination),
+        source.octets(),
+        destination.octets(),
         verdict.backend,
         verdict.egress
     );

@@ -17,10 +17,10 @@ pub(crate) fn broken_packets_disturb_nobody() -> Result<()> {
     let reasons = [
         "bad_ipv4",
         "bad_tcp",
-        "not_tcp",
+        "other_protocol",
         "service_fragment",
         "fragment",
-        "not_ipv4",
+        "not_ip",
     ];
     let counts: Vec<u64> = reasons.map(before).into_iter().collect::<Result<_>>()?;
     let vip = lab.client().run(mac_of_vip)??;

@@ -17,7 +17,11 @@ fn pair() -> Result<Lab> {
 
 /// A lab with two balancers: the first leads, the second is ready to.
 pub(super) fn pair_with(change: impl FnOnce(&mut Lab) -> Result<()>) -> Result<Lab> {
-    let mut lab = Lab::builder(programs()?).webs(3).pair().build()?;
+    pair_of(Lab::builder(programs()?).webs(3).pair().build()?, change)
+}
+
+/// Starts what is in a lab with two balancers: the first leads, the second is ready to.
+fn pair_of(mut lab: Lab, change: impl FnOnce(&mut Lab) -> Result<()>) -> Result<Lab> {
     lab.start_webs()?;
     // The two do not tell each other which backends are up: one that a busy machine kept from
     // answering one of them in time would have connections break when that one leads.
@@ -35,7 +39,12 @@ pub(super) fn pair_with(change: impl FnOnce(&mut Lab) -> Result<()>) -> Result<L
 
 /// A lab with two balancers that are paired: what one knows, the other does.
 pub(super) fn paired_with(change: impl FnOnce(&mut Lab)) -> Result<Lab> {
-    let lab = pair_with(|lab| {
+    paired_of(Lab::builder(programs()?).webs(3).pair().build()?, change)
+}
+
+/// Pairs the two balancers of a lab.
+pub(super) fn paired_of(lab: Lab, change: impl FnOnce(&mut Lab)) -> Result<Lab> {
+    let lab = pair_of(lab, |lab| {
         lab.config.ha.unicast = true;
         change(lab);
         Ok(())

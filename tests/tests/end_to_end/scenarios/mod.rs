@@ -5,6 +5,7 @@ pub(crate) mod backends;
 pub(crate) mod bad_input;
 pub(crate) mod daemon;
 pub(crate) mod failover;
+pub(crate) mod families;
 pub(crate) mod fence;
 pub(crate) mod forgery;
 pub(crate) mod groups;

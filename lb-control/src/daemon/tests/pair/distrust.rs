@@ -13,13 +13,15 @@ fn told(message: &Message) -> Event {
 /// A service with slots from this one on, as it comes over the channel.
 fn entry(vip: [u8; 4], id: ServiceId, first: u32, count: u32) -> Vec<u8> {
     let mut bytes = vec![1];
-    bytes.extend(vip);
+    bytes.extend(Addr::v4(vip).octets());
     bytes.extend(80u16.to_be_bytes());
     bytes.push(6);
     bytes.extend([7; 16]);
     bytes.extend(first.to_be_bytes());
     bytes.extend(count.to_be_bytes());
     bytes.extend(id.to_be_bytes());
+    // How it is forwarded, and nothing special.
+    bytes.extend([0, 0]);
     bytes
 }
 
@@ -134,7 +136,9 @@ async fn a_standby_whose_tables_cannot_be_written_does_not_take_over_until_they_
 async fn tables_that_no_leader_has_are_not_written_and_this_host_leads_with_its_own() {
     let many = |i: u8| entry([203, 0, 113, i], u16::from(i) + 2, 0, 65_537);
     let mut nobody = vec![2];
-    nobody.extend([255, 255, 10, 0, 2, 1, 0, 80, 255, 255, 255]);
+    nobody.extend([255, 255]);
+    nobody.extend(Addr::v4([10, 0, 2, 1]).octets());
+    nobody.extend([0, 80, 255, 255, 255]);
     for entries in [
         // The same slots are those of two.
         vec![
