@@ -26,11 +26,12 @@ use tokio_rustls::rustls;
 
 use crate::metrics::Connections;
 use accept::Acceptor;
+use slots::Slots;
 use workers::Workers;
 
 pub use body::{Unread, collect, empty, full};
 pub use drain::{Readiness, Stop, Stopped, run};
-pub use slots::{Slot, Slots};
+pub use slots::{Hold, Share};
 
 /// The body of a response.
 pub type Body = BoxBody<Bytes, std::io::Error>;
@@ -44,6 +45,8 @@ pub struct Connection {
     pub tls: bool,
     /// The first name in the client's certificate, where one was asked for and verified.
     pub client_name: Option<String>,
+    /// What its client may hold.
+    pub share: Share,
 }
 
 /// What answers requests.
@@ -64,8 +67,8 @@ pub const FIELDS: usize = 100;
 pub struct Limits {
     /// Connections at once. More wait in the listener's queue.
     pub connections: usize,
-    /// Connections at once of one address, or of one /64 in IPv6; more are closed unheard. 0 for
-    /// as many as there are.
+    /// Connections at once of one address, or of one /64 in IPv6; more are closed unheard. It is also
+    /// what a client's [`Share`] is. 0 for as many as there are.
     pub per_address: usize,
     /// How long a TLS handshake may take.
     pub handshake: Duration,

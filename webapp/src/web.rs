@@ -31,7 +31,7 @@ use tokio::task::JoinSet;
 use crate::echo;
 use crate::log::AccessLog;
 use crate::metrics::{self, Connections, Requests};
-use crate::server::{self, Limits, Readiness, Server, Slots, Stop, Stopped};
+use crate::server::{self, Limits, Readiness, Server, Stop, Stopped};
 use crate::tls::{Clients, HTTP_1_1, HTTP_2, Identity};
 use assets::Assets;
 use gateway::Gateway;
@@ -77,7 +77,6 @@ pub async fn run(args: Args) -> Result<()> {
         test_pages: args.test_pages || gateway.is_none(),
         assets: ArcSwap::from_pointee(read_assets(&args).await?),
         gateway,
-        held: Slots::new(per_address(&args, public.is_some())),
         readiness: readiness.clone(),
         teller: Arc::new(Teller {
             server: args.name.clone(),
@@ -108,16 +107,6 @@ pub async fn run(args: Args) -> Result<()> {
     Ok(())
 }
 
-/// What one address may have.
-fn per_address(args: &Args, tls: bool) -> usize {
-    args.per_address.unwrap_or(if tls {
-        Limits::default().per_address
-    } else {
-        // A server for tests has one client, with as many connections as the test likes.
-        0
-    })
-}
-
 /// Everything is bound before anything is served: a taken port is an error at start.
 async fn bind(
     args: &Args,
@@ -125,10 +114,12 @@ async fn bind(
     registry: &mut Registry,
     tasks: &mut JoinSet<()>,
 ) -> Result<Server> {
-    let limits = Limits {
-        per_address: per_address(args, public.is_some()),
-        ..Limits::default()
-    };
+    let mut limits = Limits::default();
+    limits.per_address = args.per_address.unwrap_or(match public {
+        Some(_) => limits.per_address,
+        // A server for tests has one client, with as many connections as the test likes.
+        None => 0,
+    });
     let name = &args.name;
     let mut server = Server::new(limits, Connections::register(registry));
     server.threads(Handle::current().metrics().num_workers())?;

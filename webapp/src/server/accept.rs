@@ -18,7 +18,7 @@ use tokio::time::{Instant, sleep_until};
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
 use super::pulse::{Felt, Pulse};
-use super::slots::{Slot, Slots};
+use super::slots::{Share, Slot, Slots};
 use super::stall::Stall;
 use super::workers::Workers;
 use super::{Body, Connection, FIELDS, Handler, Limits, Phase};
@@ -112,6 +112,7 @@ impl<H: Handler> Acceptor<H> {
             self.metrics.refused(Refusal::TooMany);
             return;
         };
+        let share = slot.share().clone();
         let held = Held {
             _slot: slot,
             _room: room,
@@ -120,7 +121,7 @@ impl<H: Handler> Acceptor<H> {
         let this = Arc::clone(self);
         self.workers.spawn(async move {
             let mut phase = this.phase.clone();
-            let served = pin!(this.serve(stream, peer));
+            let served = pin!(this.serve(stream, peer, share));
             tokio::select! {
                 () = served => {}
                 () = reached(&mut phase, Phase::Ended) => {}
@@ -129,7 +130,7 @@ impl<H: Handler> Acceptor<H> {
         });
     }
 
-    async fn serve(&self, stream: std::net::TcpStream, peer: SocketAddr) {
+    async fn serve(&self, stream: std::net::TcpStream, peer: SocketAddr, share: Share) {
         let Ok(stream) = TcpStream::from_std(stream) else {
             return;
         };
@@ -141,11 +142,12 @@ impl<H: Handler> Acceptor<H> {
                 peer,
                 tls: false,
                 client_name: None,
+                share,
             };
             return self.http1(stream, conn).await;
         };
         match tokio::time::timeout(self.limits.handshake, tls.accept(stream)).await {
-            Ok(Ok(stream)) => self.encrypted(stream, peer).await,
+            Ok(Ok(stream)) => self.encrypted(stream, peer, share).await,
             Ok(Err(error)) => {
                 self.metrics.refused(Refusal::Handshake);
                 tracing::debug!(%peer, %error, "the TLS handshake failed");
@@ -154,7 +156,7 @@ impl<H: Handler> Acceptor<H> {
         }
     }
 
-    async fn encrypted<S>(&self, stream: TlsStream<S>, peer: SocketAddr)
+    async fn encrypted<S>(&self, stream: TlsStream<S>, peer: SocketAddr, share: Share)
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
@@ -164,6 +166,7 @@ impl<H: Handler> Acceptor<H> {
             peer,
             tls: true,
             client_name: shown.and_then(tls::name_of),
+            share,
         };
         if session.alpn_protocol() == Some(tls::HTTP_2) {
             self.http2(stream, conn).await;

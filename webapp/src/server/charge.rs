@@ -11,29 +11,29 @@ use http_body_util::BodyExt as _;
 use hyper::body::{Body as _, Frame, SizeHint};
 
 use super::Body;
-use super::slots::Slot;
+use super::slots::Hold;
 
-impl Slot {
+impl Hold {
     /// The body, which counts until it is gone.
     #[must_use]
     pub fn charge(self, body: Body) -> Body {
         if !self.counts() || body.is_end_stream() {
             return body;
         }
-        let slot = Arc::new(self);
-        Charged { body, slot }.boxed()
+        let hold = Arc::new(self);
+        Charged { body, hold }.boxed()
     }
 }
 
 struct Charged {
     body: Body,
-    slot: Arc<Slot>,
+    hold: Arc<Hold>,
 }
 
 /// Bytes with whom they count for.
 struct Owned {
     data: Bytes,
-    _slot: Arc<Slot>,
+    _hold: Arc<Hold>,
 }
 
 impl AsRef<[u8]> for Owned {
@@ -52,8 +52,8 @@ impl hyper::body::Body for Charged {
     ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
         let polled = ready!(Pin::new(&mut self.body).poll_frame(cx));
         let charged = |data| {
-            let _slot = Arc::clone(&self.slot);
-            Bytes::from_owner(Owned { data, _slot })
+            let _hold = Arc::clone(&self.hold);
+            Bytes::from_owner(Owned { data, _hold })
         };
         Poll::Ready(polled.map(|frame| frame.map(|frame| frame.map_data(charged))))
     }
@@ -75,22 +75,20 @@ mod tests {
 
     #[tokio::test]
     async fn a_response_counts_until_its_bytes_are_gone() {
-        let client = "192.0.2.1".parse().unwrap();
-        let slots = Slots::new(1);
-        let mut body = slots.take(client).unwrap().charge(full("text"));
+        let slot = Slots::new(1).take("192.0.2.1".parse().unwrap()).unwrap();
+        let mut body = slot.share().hold().unwrap().charge(full("text"));
         assert_eq!(body.size_hint().exact(), Some(4));
         let frame = body.frame().await.unwrap().unwrap();
         drop(body);
-        assert!(slots.take(client).is_none());
+        assert!(slot.share().hold().is_none());
         assert_eq!(frame.into_data().unwrap(), "text");
-        assert!(slots.take(client).is_some());
+        assert!(slot.share().hold().is_some());
     }
 
     #[tokio::test]
     async fn one_without_a_body_does_not() {
-        let client = "192.0.2.1".parse().unwrap();
-        let slots = Slots::new(1);
-        let _body = slots.take(client).unwrap().charge(empty());
-        assert!(slots.take(client).is_some());
+        let slot = Slots::new(1).take("192.0.2.1".parse().unwrap()).unwrap();
+        let _body = slot.share().hold().unwrap().charge(empty());
+        assert!(slot.share().hold().is_some());
     }
 }

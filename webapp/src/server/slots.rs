@@ -1,52 +1,106 @@
-//! How many connections one client has, or how many requests at once.
+//! How many connections one client has, and how many requests that hold something.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Counts by address, or by /64 in IPv6.
 #[derive(Clone, Debug)]
-pub struct Slots {
+pub(super) struct Slots {
     /// 0 for no limit.
     each: usize,
-    taken: Arc<Mutex<HashMap<IpAddr, usize>>>,
+    taken: Arc<Mutex<HashMap<IpAddr, Taken>>>,
 }
 
-/// A connection or a request that counts until this is dropped.
+/// What a client with connections has.
+#[derive(Debug, Default)]
+struct Taken {
+    connections: usize,
+    requests: Arc<AtomicUsize>,
+}
+
+/// A connection that counts until this is dropped.
 #[derive(Debug)]
-pub struct Slot {
+pub(super) struct Slot {
     held: Option<(Slots, IpAddr)>,
+    share: Share,
+}
+
+/// How many requests that hold something a client may have at once: as many as connections, over all of
+/// these. Cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub struct Share {
+    /// How many there are, and how many there may be.
+    counted: Option<(Arc<AtomicUsize>, usize)>,
+}
+
+/// A request that counts until this is dropped.
+#[derive(Debug)]
+pub struct Hold {
+    counted: Option<Arc<AtomicUsize>>,
 }
 
 impl Slots {
-    /// So many for each; 0 for as many as there are.
-    #[must_use]
-    pub fn new(each: usize) -> Self {
+    pub(super) fn new(each: usize) -> Self {
         let taken = Arc::default();
         Self { each, taken }
     }
 
-    /// `None` if the client has as many as it may.
-    pub fn take(&self, client: IpAddr) -> Option<Slot> {
+    /// `None` if the client has as many connections as it may.
+    pub(super) fn take(&self, client: IpAddr) -> Option<Slot> {
         if self.each == 0 {
-            return Some(Slot { held: None });
+            let share = Share::default();
+            return Some(Slot { held: None, share });
         }
         let client = counted_as(client);
         let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = taken.entry(client).or_default();
-        if *count >= self.each {
+        let of_client = taken.entry(client).or_default();
+        if of_client.connections >= self.each {
             return None;
         }
-        *count += 1;
+        of_client.connections += 1;
+        let counted = Some((Arc::clone(&of_client.requests), self.each));
         let held = Some((self.clone(), client));
-        Some(Slot { held })
+        let share = Share { counted };
+        Some(Slot { held, share })
     }
 }
 
 impl Slot {
+    /// What requests on this connection count for.
+    pub(super) fn share(&self) -> &Share {
+        &self.share
+    }
+}
+
+impl Share {
+    /// `None` if the client has as many as it may.
+    #[must_use]
+    pub fn hold(&self) -> Option<Hold> {
+        let Some((count, most)) = &self.counted else {
+            return Some(Hold { counted: None });
+        };
+        // Given back at once if it is one too many.
+        let before = count.fetch_add(1, Ordering::Relaxed);
+        let counted = Some(Arc::clone(count));
+        let hold = Hold { counted };
+        (before < *most).then_some(hold)
+    }
+}
+
+impl Hold {
     /// Whether it counts at all.
     pub(super) fn counts(&self) -> bool {
-        self.held.is_some()
+        self.counted.is_some()
+    }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        if let Some(count) = &self.counted {
+            count.fetch_sub(1, Ordering::Relaxed);
+        }
     }
 }
 
@@ -56,9 +110,9 @@ impl Drop for Slot {
             return;
         };
         let mut taken = slots.taken.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = taken.get_mut(client) {
-            *count -= 1;
-            if *count == 0 {
+        if let Some(of_client) = taken.get_mut(client) {
+            of_client.connections -= 1;
+            if of_client.connections == 0 {
                 taken.remove(client);
             }
         }
@@ -111,5 +165,26 @@ mod tests {
         let slots = Slots::new(3);
         drop((slots.take(ip("192.0.2.1")), slots.take(ip("192.0.2.1"))));
         assert!(slots.taken.lock().unwrap().is_empty());
+    }
+    #[test]
+    fn requests_count_over_all_connections_of_a_client() {
+        let slots = Slots::new(2);
+        let [one, two] = [(); 2].map(|()| slots.take(ip("192.0.2.1")).unwrap());
+        let other = slots.take(ip("192.0.2.2")).unwrap();
+        let holds = [one.share().hold(), two.share().hold()];
+        assert!(holds.iter().all(Option::is_some));
+        for connection in [&one, &two] {
+            assert!(connection.share().hold().is_none());
+        }
+        assert!(other.share().hold().is_some());
+        drop(holds);
+        assert!(two.share().hold().is_some());
+    }
+
+    #[test]
+    fn without_a_limit_nothing_counts() {
+        let slot = Slots::new(0).take(ip("192.0.2.1")).unwrap();
+        let hold = slot.share().hold().unwrap();
+        assert!(!hold.counts());
     }
 }

@@ -15,7 +15,7 @@ use super::guard::{self, METHODS, Refused};
 use super::paths::{Named, named};
 use super::tally::{Record, Teller};
 use super::{ids, pages, security};
-use crate::server::{Body, Connection, Handler, Readiness, Slots, empty};
+use crate::server::{Body, Connection, Handler, Readiness, empty};
 
 /// Names the server that answered, so that a client of the load balancer can tell them apart.
 const X_SERVED_BY: HeaderName = HeaderName::from_static("x-served-by");
@@ -35,8 +35,6 @@ pub(super) struct Site {
     pub(super) test_pages: bool,
     pub(super) assets: ArcSwap<Assets>,
     pub(super) gateway: Option<Arc<Gateway>>,
-    /// Requests that hold something for their client, by its address.
-    pub(super) held: Slots,
     pub(super) readiness: Readiness,
     pub(super) teller: Arc<Teller>,
 }
@@ -106,8 +104,8 @@ impl Site {
             if !found.is_read_for_each() {
                 return (response, None);
             }
-            return match self.held.take(conn.peer.ip()) {
-                Some(slot) => (response.map(|body| slot.charge(body)), None),
+            return match conn.share.hold() {
+                Some(hold) => (response.map(|body| hold.charge(body)), None),
                 None => (too_many(&request, request_id), None),
             };
         }
@@ -123,13 +121,13 @@ impl Site {
                 request_id,
                 server: &self.name,
             };
-            let Some(slot) = self.held.take(conn.peer.ip()) else {
+            let Some(hold) = conn.share.hold() else {
                 return (too_many(&request, request_id), None);
             };
             let form = Form::wanted(request.headers());
             return match gateway.pass(asked, request).await {
                 Ok((response, upstream)) => {
-                    (response.map(|body| slot.charge(body)), Some(upstream))
+                    (response.map(|body| hold.charge(body)), Some(upstream))
                 }
                 Err(failure) => {
                     let page = errors::answer(form, failure.status, failure.why, request_id);
