@@ -1,7 +1,7 @@
 //! Static files, as clients and caches ask for them.
 
 use std::fs;
-use std::io::Read as _;
+use std::io::{Read as _, Write as _};
 use std::net::SocketAddr;
 use std::path::Path;
 
@@ -11,7 +11,7 @@ use tempfile::TempDir;
 
 use crate::certificates::Authority;
 use crate::client::{Answer, Client, HOST, raw, statuses};
-use crate::program::{Web, web};
+use crate::program::{Web, peak_memory, web};
 
 /// A web server with files alone.
 struct Files {
@@ -270,6 +270,39 @@ async fn parts_are_the_bytes_that_were_asked_for() {
             assert_eq!(head.status, 200);
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_gibibyte_is_fetched_in_parts_and_held_nowhere() {
+    const PIECE: usize = 1 << 20;
+    const PIECES: usize = 1 << 10;
+    /// What is asked for at a time.
+    const PART: usize = PIECE * PIECES / 32;
+    /// Far more than a server needs, and far less than the file.
+    const MOST: u64 = 256 << 20;
+    let mut hash = Sha256::new();
+    let files = Files::start(|root| {
+        let mut file = fs::File::create(root.join("large.bin")).unwrap();
+        let mut piece = noise(PIECE);
+        for number in 0..PIECES {
+            // No two pieces are the same: their order counts.
+            piece[..8].copy_from_slice(&number.to_be_bytes());
+            hash.update(&piece);
+            file.write_all(&piece).unwrap();
+        }
+    });
+    let mut fetched = Sha256::new();
+    let mut clients = files.both().await;
+    for start in (0..PIECE * PIECES).step_by(PART) {
+        let client = &mut clients[start / PART % 2];
+        let range = format!("bytes={start}-{}", start + PART - 1);
+        let answer = client.get("/large.bin", &[("range", &range)]).await;
+        assert_eq!((answer.status.as_u16(), answer.body.len()), (206, PART));
+        fetched.update(&answer.body);
+    }
+    assert_eq!(fetched.finalize(), hash.finalize());
+    let held = peak_memory(files.web.id());
+    assert!(held < MOST, "the web server held {held} bytes");
 }
 
 /// The parts of a multipart body: what each says that it is, and its bytes.
