@@ -8,7 +8,7 @@ use sha2::{Digest as _, Sha256};
 use std::collections::BTreeMap;
 
 /// The protocols that this release speaks. A release speaks that of the one before it, too.
-pub const PROTOCOLS: [u32; 2] = [2, 2];
+pub const PROTOCOLS: [u32; 2] = [1, 1];
 
 /// A message.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
