@@ -295,8 +295,12 @@ pub(crate) fn datagrams_stay_if_they_are_told_to() -> Result<()> {
     ensure!(shares(&found).len() == usize::from(WEBS), "{found:?}");
     lab.must_lbctl(&["backend", "drain", "dns/web1"])?;
     ensure!(answers(&mut askers)? == found, "somebody was moved");
-    let shown = lab.lbctl_json(&["backend", "show", "dns/web1"])?;
-    ensure!(shown["recorded_flows"].as_u64() > Some(0), "{shown}");
+    // They are counted when the tables are swept.
+    wait_for(PATIENCE, "flows to be counted", || {
+        let shown = lab.lbctl_json(&["backend", "show", "dns/web1"])?;
+        ensure!(shown["recorded_flows"].as_u64() > Some(0), "{shown}");
+        Ok(())
+    })?;
     // Nobody asks any more.
     at_rest("flows to be forgotten")?;
     let moved = answers(&mut askers)?;
